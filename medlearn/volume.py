@@ -137,7 +137,7 @@ class Volume:
     def _check_index(self, index):
         index, n = np.asarray(index, float), len(self.spacing)
         if index.shape[-1:] != (n,):
-            raise ValueError(f"a voxel index of this volume is {'(z, y, x)'[9 - 3 * n :]}; got shape {index.shape}")
+            raise ValueError(f"a voxel index of this volume is {'(z, y, x)' if n == 3 else '(y, x)'}; got shape {index.shape}")
         return index
 
     def map(self, function: Callable[..., np.ndarray], *args, **kwargs) -> "Volume":

@@ -59,8 +59,9 @@ class UNet(nn.Module):
         self.encoder = nn.ModuleList(DoubleConv(ndim, i, o, norm) for i, o in zip(inputs, widths, strict=True))
         self.pool = MAX_POOL[ndim](2)
         self.dropout = nn.Dropout2d(dropout) if ndim == 2 else nn.Dropout3d(dropout)
-        pairs = zip(widths[:0:-1], widths[-2::-1], strict=True)  # (coarse, fine), from the bottom up
-        self.decoder = nn.ModuleList(DoubleConv(ndim, coarse + fine, fine, norm) for coarse, fine in pairs)
+        pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))  # (coarse, fine), from the bottom up
+        self.reduce = nn.ModuleList(CONV[ndim](coarse, fine, 1) for coarse, fine in pairs)
+        self.decoder = nn.ModuleList(DoubleConv(ndim, 2 * fine, fine, norm) for _, fine in pairs)
         self.head = CONV[ndim](widths[0], out_channels, 1)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -89,7 +90,8 @@ class UNet(nn.Module):
             skips.append(x)
             x = self.pool(x)
         x = self.dropout(self.encoder[-1](x))
-        for level, skip in zip(self.decoder, reversed(skips), strict=True):
+        for reduce, level, skip in zip(self.reduce, self.decoder, reversed(skips), strict=True):
+            x = reduce(x)  # a 1×1 convolution commutes with interpolation, and costs a quarter before it
             x = F.interpolate(x, scale_factor=2, mode=LINEAR[self.config["ndim"]], align_corners=False)
-            x = level(torch.cat([skip, x], dim=1))  # the decoder's channels after the skip's
+            x = level(torch.cat([skip, x], dim=1))  # (B, 2 · width, H / 2^k, W / 2^k), the skip's channels first
         return self.head(x)

@@ -1,0 +1,62 @@
+"""Trained networks on disk: the weights as safetensors, what is needed to rebuild and to feed the network as JSON in its header.
+
+Loading executes no code, unlike a pickle.
+"""
+
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from .errors import FileFormatError
+from .nn import build
+from .preprocess import Preprocess
+
+
+def save_checkpoint(path: str | Path, model: nn.Module, preprocess: Preprocess) -> Path:
+    """Write a network and its pre-processing to one ``.safetensors`` file, atomically.
+
+    Parameters
+    ----------
+    path : path
+    model : nn.Module
+        With a ``config`` that `medlearn.nn.build` understands.
+    preprocess : Preprocess
+
+    Returns
+    -------
+    Path of the file.
+    """
+    path = Path(path)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    temporary = path.with_name(f".{path.name}.part")
+    metadata = {"model": json.dumps(model.config), "preprocess": preprocess.to_json()}
+    save_file(weights, temporary, metadata=metadata)
+    temporary.replace(path)
+    return path
+
+
+def load_checkpoint(path: str | Path) -> tuple[nn.Module, Preprocess]:
+    """Rebuild what `save_checkpoint` wrote; the network is on the CPU and in evaluation mode.
+
+    Raises
+    ------
+    FileNotFoundError
+    FileFormatError
+        If the file is damaged or was not written by `save_checkpoint`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        model = build(json.loads(metadata["model"]))
+        preprocess = Preprocess.from_json(metadata["preprocess"])
+        model.load_state_dict(weights)
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise FileFormatError(f"{path} is not a checkpoint of medlearn, or is damaged: {error}") from error
+    return model.eval(), preprocess
