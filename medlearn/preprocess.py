@@ -76,18 +76,21 @@ class Preprocess:
         return self._to_canvas(_to_slices(mask), "nearest", value=0).array.astype(np.uint8)
 
     def restore(self, probabilities: np.ndarray, image: Volume) -> Volume:
-        """Bring network output (z, *canvas, c) back to the grid of `image`, as a volume with axes zyxc, float32.
+        """Bring network output (z, *canvas, c) back to the grid of `image`, float32; a single component loses its axis.
 
         Outside of the canvas all is background: component 0 where there are several components.
         """
-        canvas = self._to_canvas(_to_slices(image, grid_only=True), "nearest", value=0)
+        stack = _as_stack(image)
+        canvas = self._to_canvas(orient(stack.map(np.zeros_like, dtype=np.uint8), "LPS"), "nearest", value=0)
         result = replace(canvas, array=probabilities, axes="zyxc")
-        if result.grid_distance(image) == 0:
-            return replace(image, array=probabilities, axes="zyxc")
-        restored = resample_like(result, image, interpolation="linear")
-        if probabilities.shape[-1] > 1:
-            restored.array[..., 0] += 1 - restored.array.sum(axis=-1)
-        return restored
+        if result.grid_distance(stack) > 0:
+            result = resample_like(result, stack, interpolation="linear")
+            if probabilities.shape[-1] > 1:
+                result.array[..., 0] += 1 - result.array.sum(axis=-1)
+        array = result.array if image.axes == "zyx" else result.array[0]
+        if probabilities.shape[-1] == 1:
+            return replace(image, array=array[..., 0])
+        return replace(image, array=array, axes=image.axes + "c")
 
     def _to_canvas(self, volume: Volume, interpolation: str, value: float) -> Volume:
         spacing = (volume.spacing[0], *self.spacing)
@@ -105,12 +108,15 @@ class Preprocess:
         return cls(**{key: tuple(v) if isinstance(v, list) else v for key, v in json.loads(text).items()})
 
 
-def _to_slices(volume: Volume, *, grid_only: bool = False) -> Volume:
-    """A stack of slices whose axes run left, back and up; a picture becomes one slice."""
+def _as_stack(volume: Volume) -> Volume:
+    """A picture becomes a stack of one slice."""
     if volume.axes == "yx":
-        volume = replace(volume, array=volume.array[None], spacing=(1.0, *volume.spacing), axes="zyx")
+        return replace(volume, array=volume.array[None], spacing=(1.0, *volume.spacing), axes="zyx")
     if volume.axes != "zyx":
-        raise ValueError(f"the network wants one gray volume with axes zyx; this one has {volume.axes!r}: {volume!r}")
-    if grid_only:
-        volume = replace(volume, array=np.zeros(volume.shape, np.uint8))
-    return orient(volume, "LPS")
+        raise ValueError(f"the network wants one gray volume with axes zyx or yx; this one is {volume!r}")
+    return volume
+
+
+def _to_slices(volume: Volume) -> Volume:
+    """A stack of slices whose axes run left, back and up."""
+    return orient(_as_stack(volume), "LPS")

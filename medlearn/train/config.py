@@ -1,6 +1,7 @@
 """What can be chosen about a training. Everything is stored with the run, in ``config.json``."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from ..augment import Augment
 from ..errors import check_choice, check_positive
@@ -13,7 +14,8 @@ class TrainConfig:
     Parameters
     ----------
     minutes, epochs : float, int
-        How long: a budget of wall-clock minutes, or a number of passes over the training slices. One of the two.
+        How long: a budget of wall-clock minutes, or a number of passes over the training slices. Not both; ten minutes where
+        neither is given.
     batch_size : int
         Slices per step.
     learning_rate : float
@@ -59,12 +61,26 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self):
-        if (self.minutes is None) == (self.epochs is None):
-            raise ValueError("give either minutes or epochs: TrainConfig(minutes=10) or TrainConfig(epochs=30)")
-        check_positive("minutes" if self.epochs is None else "epochs", self.epochs or self.minutes)
-        for name in ("batch_size", "learning_rate", "validations", "checkpoint_minutes"):
-            check_positive(name, getattr(self, name))
+        if self.minutes is None and self.epochs is None:
+            object.__setattr__(self, "minutes", 10.0)
+        if self.minutes is not None and self.epochs is not None:
+            raise ValueError("give minutes or epochs, not both: TrainConfig(minutes=10) or TrainConfig(epochs=30)")
+        for name in ("minutes", "epochs", "batch_size", "learning_rate", "validations", "checkpoint_minutes"):
+            if getattr(self, name) is not None:
+                check_positive(name, getattr(self, name))
+        if self.spacing is not None:
+            object.__setattr__(self, "spacing", tuple(float(s) for s in self.spacing))
         for name in ("foreground", "ema_decay"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1; got {getattr(self, name)!r}")
         check_choice("precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain types, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
+        """From what `to_dict` gave."""
+        augment = values["augment"]
+        return cls(**{**values, "augment": augment and Augment(**augment)})

@@ -1,0 +1,104 @@
+"""The canvas: a voxel grid in a patient, on which organs are painted one over the other."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ._shapes import Shape, coverage
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where the voxels lie in the patient's frame (x left, y posterior, z superior; mm).
+
+    Slices may be tilted by `tilt` radians about the x axis.
+    """
+
+    shape: tuple[int, int, int]  # (z, y, x)
+    spacing: tuple[float, float, float]  # (z, y, x) mm
+    center: tuple[float, float, float]  # (x, y, z) mm of the middle of the field of view
+    tilt: float = 0.0
+
+    @property
+    def direction(self) -> np.ndarray:
+        """Columns: directions of the x, y and z index axes."""
+        cos, sin = np.cos(self.tilt), np.sin(self.tilt)
+        return np.array([[1, 0, 0], [0, cos, -sin], [0, sin, cos]], float)
+
+    @property
+    def axes(self) -> list[np.ndarray]:
+        """Coordinates along the grid's own z, y and x axes in mm from the middle."""
+        return [(np.arange(n) - (n - 1) / 2) * s for n, s in zip(self.shape, self.spacing, strict=True)]
+
+    def coordinates(self) -> list[np.ndarray]:
+        """Patient coordinates x, y, z of every voxel: three arrays that broadcast to `shape`."""
+        w, v, u = np.ix_(*self.axes)
+        cos, sin = np.cos(self.tilt), np.sin(self.tilt)
+        cx, cy, cz = self.center
+        return [u + cx, cos * v - sin * w + cy, sin * v + cos * w + cz]
+
+    def box(self, shape: Shape, margin: float) -> tuple[slice, ...]:
+        """Slices (z, y, x) of the voxels within `margin` mm of the box of `shape`; may be empty."""
+        corners = np.array(np.meshgrid(*[(-r, r) for r in shape.reach])).reshape(3, -1)
+        corners = corners + np.subtract(shape.center, self.center)[:, None]
+        corners = (self.direction.T @ corners)[::-1]  # to the grid's own axes, z first
+        slices = []
+        for positions, n, step in zip(corners, self.shape, self.spacing, strict=True):
+            start = int(np.floor((positions.min() - margin) / step + (n - 1) / 2))
+            stop = int(np.ceil((positions.max() + margin) / step + (n - 1) / 2)) + 1
+            slices.append(slice(min(max(start, 0), n), min(max(stop, 0), n)))
+        return tuple(slices)
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Labels and signal on a grid, painted organ by organ; what is painted later covers what was there.
+
+    `brightness` gives the signal of each tissue, `number` its label. `fields` are random fields on the grid that organs
+    use as texture. A `crop` shares its memory with the whole.
+    """
+
+    grid: Grid
+    x: np.ndarray  # (z, y, x) patient coordinates in mm, gently warped so that no outline is a perfect ellipse
+    y: np.ndarray
+    z: np.ndarray
+    labels: np.ndarray
+    signal: np.ndarray
+    number: Mapping[str, int]
+    brightness: Mapping[str, float]
+    fields: Mapping[str, np.ndarray]
+    offset: tuple[int, int, int] = (0, 0, 0)  # of a crop, in voxels
+
+    def crop(self, shape: Shape, margin: float = 8.0) -> "Canvas":
+        """The part of the canvas around `shape`: views, not copies. `margin` must exceed the warp."""
+        box = self.grid.box(shape, margin)
+        box = tuple(
+            slice(max(s.start - o, 0), max(min(s.stop - o, n), 0))
+            for s, o, n in zip(box, self.offset, self.labels.shape, strict=True)
+        )
+        arrays = {name: getattr(self, name)[box] for name in ("x", "y", "z", "labels", "signal")}
+        fields = {name: field[box] for name, field in self.fields.items()}
+        offset = tuple(o + s.start for o, s in zip(self.offset, box, strict=True))
+        return replace(self, fields=fields, offset=offset, **arrays)
+
+    def evaluate(self, shape: Shape) -> np.ndarray:
+        """Implicit function of `shape` at every voxel."""
+        cx, cy, cz = shape.center
+        return shape.implicit(self.x - cx, self.y - cy, self.z - cz)
+
+    def paint(self, tissue: str, shape: Shape, texture=None) -> None:
+        """Paint one organ; `texture` is a function of a cropped canvas that gives a factor for the signal."""
+        part = self.crop(shape)
+        if part.labels.size:
+            part.fill(tissue, part.evaluate(shape), texture(part) if texture else 1.0)
+
+    def fill(self, tissue: str, f: np.ndarray, texture=1.0, *, relabel: bool = True) -> None:
+        """Paint where the implicit function `f` is negative; voxels on the edge get a mixture (partial volume)."""
+        if relabel:
+            self.labels[f < 0] = self.number[tissue]
+        self.blend(coverage(f), self.brightness[tissue] * texture)
+
+    def blend(self, cover: np.ndarray, signal) -> None:
+        """Replace the share `cover` of the signal by `signal`."""
+        self.signal[...] += cover * (signal - self.signal)

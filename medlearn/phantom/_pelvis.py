@@ -1,0 +1,284 @@
+"""What surrounds the prostate. One function an organ; lengths in mm, x to the left, y to the back, z to the head."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ._canvas import Canvas
+from ._gland import Gland
+from ._shapes import Shape, coverage, ellipsoid, tube
+
+SIDES = (-1, 1)  # right, left
+
+
+@dataclass(frozen=True)
+class Pelvis:
+    """The measures of one patient's pelvis, in mm unless said otherwise.
+
+    The frame's origin is the middle of a prostate of median size.
+    """
+
+    scale: float  # of the bones and of the muscles on them
+    front_y: float  # skin in front, at the pubic bone
+    bladder: tuple[float, float, float]  # half axes
+    bladder_wall: float
+    bladder_shift: float
+    rectum_radius: float
+    rectum_sway: float  # of the tube to the left at the height of the base
+    gas_share: float  # of the rectum's width, from the front: the patient lies on the back
+    endorectal: bool
+    balloon_radius: float
+    vesicle_size: float  # 1 is usual
+    levator_thickness: float
+
+
+def draw_pelvis(rng: np.random.Generator) -> Pelvis:
+    """Draw the measures of one patient."""
+    return Pelvis(
+        scale=rng.normal(1.0, 0.05),
+        front_y=-rng.uniform(78, 125),
+        bladder=(rng.uniform(24, 42), rng.uniform(17, 29), rng.uniform(12, 30)),
+        bladder_wall=rng.uniform(3.5, 7.0),
+        bladder_shift=rng.normal(0, 4),
+        rectum_radius=rng.uniform(10, 20),
+        rectum_sway=rng.normal(0, 6),
+        gas_share=rng.choice((0.0, 0.6, 1.0), p=(0.4, 0.25, 0.35)) * rng.uniform(0.7, 1.3),
+        endorectal=bool(rng.random() < 0.3),
+        balloon_radius=rng.uniform(17, 22),
+        vesicle_size=rng.uniform(0.7, 1.25),
+        levator_thickness=rng.uniform(2.5, 4.5),
+    )
+
+
+# Textures: factors for the signal of a part of the canvas
+
+
+def fatty(part: Canvas) -> np.ndarray:
+    """Lobules of fat between thin dark septa, which lie where a random field passes zero."""
+    septa = np.exp(-((part.fields["mottle"] / 0.07) ** 2))
+    return (1 + 0.06 * part.fields["cloud"] + 0.04 * part.fields["grain"]) * (1 - 0.35 * septa)
+
+
+def bony(part: Canvas) -> np.ndarray:
+    """Marrow: patches of red and yellow."""
+    return 1 + 0.14 * part.fields["cloud"] + 0.10 * part.fields["mottle"] + 0.06 * part.fields["grain"]
+
+
+def mottled(part: Canvas) -> np.ndarray:
+    """A soft tissue that is not quite uniform."""
+    return 1 + 0.12 * part.fields["mottle"] + 0.10 * part.fields["grain"]
+
+
+def striated(angle: float, period: float = 5.0):
+    """Muscle with streaks of fat between its bundles, which run at `angle` radians from x toward y."""
+    sin, cos = np.sin(angle), np.cos(angle)
+
+    def texture(part: Canvas) -> np.ndarray:
+        phase = 2 * np.pi / period * (cos * part.y - sin * part.x) + 2.5 * part.fields["mottle"]
+        streaks = np.clip(np.cos(phase) - 0.75, 0, None) * np.clip(part.fields["cloud"] + 0.3, 0, 1.5)
+        return 1 + 0.15 * part.fields["grain"] + 5.0 * streaks
+
+    return texture
+
+
+# Organs, in the order in which they are painted
+
+
+def paint_body(canvas: Canvas, pelvis: Pelvis) -> None:
+    """Fat inside, skin around it, air outside."""
+    back = 118.0
+    center, half = (pelvis.front_y + back) / 2, (back - pelvis.front_y) / 2
+    canvas.labels[...] = canvas.number["fat"]
+    canvas.signal[...] = canvas.brightness["fat"] * fatty(canvas)
+    corner = np.hypot(np.abs(canvas.grid.axes[2]).max() / 185, np.abs(canvas.y - center).max() / half)
+    if corner > 0.9:  # the skin may be in the field of view
+        inside = np.sqrt((canvas.x / 185) ** 2 + ((canvas.y - center) / half) ** 2)
+        canvas.fill("skin", 1 - 2.5 / half - inside)
+        canvas.fill("air", 1 - inside)
+
+
+def paint_bone(canvas: Canvas, tissue: str, center, radii, turn=0.0, cortex=2.0) -> None:
+    """Marrow inside a dark cortex."""
+    canvas.paint("cortical_bone", ellipsoid(center, radii, turn))
+    canvas.paint(tissue, ellipsoid(center, tuple(r - cortex for r in radii), turn), bony)
+
+
+def paint_muscles(canvas: Canvas, pelvis: Pelvis) -> None:
+    """Thigh and buttock muscles at the corners of the picture, abdominal wall in front."""
+    s = pelvis.scale
+    for side in SIDES:
+        gluteus = ellipsoid((side * 52 * s, 72 * s, -8), (52, 19, 90), side * -0.25)
+        canvas.paint("muscle", gluteus, striated(side * -0.35))
+        adductors = ellipsoid((side * 48 * s, -38 * s, -36), (40, 15, 34), side * 0.55)
+        canvas.paint("muscle", adductors, striated(side * 0.55, 7))
+        quadratus = ellipsoid((side * 78 * s, 22 * s, -40), (16, 26, 22))
+        canvas.paint("muscle", quadratus, striated(side * 0.9, 6))
+        iliopsoas = ellipsoid((side * 76 * s, -48 * s, 30), (19, 15, 60))
+        canvas.paint("muscle", iliopsoas, striated(0.4, 6))
+        rectus = ellipsoid((side * 17 * s, -66 * s, 38), (17, 5.5, 36), side * 0.08)
+        canvas.paint("muscle", rectus, striated(0, 9))
+
+
+def paint_bones(canvas: Canvas, pelvis: Pelvis) -> None:
+    """Pubic bones with the symphysis, hip bones, femoral heads, sacrum and coccyx."""
+    s = pelvis.scale
+    for side in SIDES:
+        paint_bone(canvas, "pubic_bone", (side * 21 * s, -49 * s, -14), (22, 11, 19), side * 0.42)
+        paint_bone(canvas, "pubic_bone", (side * 48 * s, -44 * s, 8), (27, 8, 10), side * 0.15)
+        paint_bone(canvas, "hip_bone", (side * 70 * s, -26 * s, 22), (15, 14, 24), side * -0.3)
+        paint_bone(canvas, "hip_bone", (side * 66 * s, 26 * s, 2), (12, 22, 44), side * -0.35)
+        canvas.paint("vein", ellipsoid((side * 87 * s, -2 * s, 12), (27, 27, 27)))  # the fluid of the joint
+        paint_bone(canvas, "femoral_head", (side * 88 * s, -2 * s, 12), (26, 26, 26))
+    canvas.paint("cartilage", ellipsoid((0, -50 * s, -14), (3.2, 12, 17)))
+    paint_bone(canvas, "sacrum", (0, 82 * s, 40), (24, 12, 34))
+
+
+def paint_obturators(canvas: Canvas, pelvis: Pelvis, gland: Gland) -> None:
+    """Obturator internus: a curved band along the inner wall of the pelvis on each side."""
+    middle = max(45 * pelvis.scale, gland.half_width + 9)
+
+    for side in SIDES:
+
+        def band(x, y, z, side=side):
+            bow = x * side - (0.10 * y - 0.0035 * y * y) - 0.04 * z
+            return np.sqrt((bow / 7.5) ** 2 + (y / 46) ** 4 + (z / 52) ** 6) - 1
+
+        shape = Shape((side * middle, 2, 2), (22, 46, 52), band)
+        canvas.paint("obturator_muscle", shape, striated(side * 1.5, 6))
+
+
+def paint_vessels(canvas: Canvas, pelvis: Pelvis, gland: Gland, rng: np.random.Generator) -> None:
+    """Femoral vessels, veins in front of and beside the gland, small vessels in the fat."""
+    s = pelvis.scale
+    for side in SIDES:
+        canvas.paint("cartilage", tube((side * 60 * s, -62 * s, 0), (6.2, 6.2), 70))
+        canvas.paint("artery", tube((side * 60 * s, -62 * s, 0), (5.2, 5.2), 70))
+        canvas.paint("cartilage", tube((side * 50 * s, -60 * s, 0), (7, 5.5), 70))
+        canvas.paint("vein", tube((side * 50 * s, -60 * s, 0), (6, 4.5), 70))
+    for _ in range(34):  # the dorsal venous complex, behind the pubic bone
+        center = gland.center[0] + rng.normal(0, 10), gland.front_y - rng.uniform(1, 9), gland.apex_z + rng.uniform(-8, 26)
+        canvas.paint("vein", ellipsoid(center, rng.uniform(1.0, 2.6, 3) * (1.3, 1, 2.5), rng.uniform(-0.5, 0.5)))
+    for _ in range(90):  # small vessels: bright where blood is slow, dark where it is fast
+        center = rng.uniform((-75, -35, -45), (75, 62, 45))
+        radius = rng.uniform(0.7, 1.7)
+        tissue = "vein" if rng.random() < 0.4 else "artery"
+        canvas.paint(tissue, ellipsoid(center, (radius, radius, rng.uniform(4, 9)), 0.0))
+
+
+def paint_neurovascular_bundles(canvas: Canvas, gland: Gland, rng: np.random.Generator) -> None:
+    """Veins and arteries close to the gland, most of them behind it at five and seven o'clock."""
+    for side in SIDES:
+        for _ in range(16):
+            angle = rng.normal(0.75, 0.35)  # from the left toward the back
+            gap = rng.uniform(1.5, 6.0)
+            center = gland.around(side, angle, gap, rng.uniform(-0.8, 0.9))
+            tissue = "vein" if rng.random() < 0.65 else "artery"
+            canvas.paint(tissue, ellipsoid(center, rng.uniform(0.8, 2.2, 3) * (1, 1, 3)))
+
+
+def paint_bladder(canvas: Canvas, pelvis: Pelvis, gland: Gland) -> None:
+    """Bright urine in a dark wall, resting on the base of the gland."""
+    rx, ry, rz = pelvis.bladder
+    x, y, _ = gland.center
+    wall = pelvis.bladder_wall
+    center = (x + pelvis.bladder_shift, y - 0.45 * gland.half_depth - 6, gland.base_z + 0.75 * rz)
+    canvas.paint("bladder_wall", ellipsoid(center, (rx + wall, ry + wall, rz + wall)), mottled)
+    canvas.paint("urine", ellipsoid(center, pelvis.bladder), lambda part: 1 + 0.02 * part.fields["grain"])
+
+
+def paint_seminal_vesicles(canvas: Canvas, pelvis: Pelvis, gland: Gland, rng: np.random.Generator) -> None:
+    """Coiled bright tubules with dark walls, spread like a bow tie behind the bladder."""
+    x, _, _ = gland.center
+    size = pelvis.vesicle_size
+    for side in SIDES:
+        for share in np.linspace(0.05, 1, 22):
+            reach = share * 30 * size
+            center = (
+                x + side * reach + rng.normal(0, 1.5),
+                gland.back_y - 4 + 3 * share + rng.normal(0, 2.2 * size),
+                gland.base_z - 3 + 16 * share + rng.normal(0, 3.5 * size),
+            )
+            radii = rng.uniform(1.8, 3.6, 3) * size * (1.3, 1, 1.5)
+            turn = rng.uniform(0, np.pi)
+            canvas.paint("bladder_wall", ellipsoid(center, radii + 0.9, turn))
+            canvas.paint("seminal_vesicle", ellipsoid(center, radii, turn), mottled)
+
+
+def paint_levators(canvas: Canvas, pelvis: Pelvis, gland: Gland, rectum: Shape) -> None:
+    """Levator ani: a thin sling around gland and rectum, open in front, narrower toward the apex."""
+    x, _, z = gland.center
+    front, back = gland.front_y + 3, rectum.center[1] + rectum.reach[1] - 3
+    half_depth = (back - front) / 2
+    half_width = max(gland.half_width + 5, rectum.reach[0] * 0.8)
+    thickness = pelvis.levator_thickness
+
+    def sling(dx, dy, dz):
+        rise = _step(dz - (gland.apex_z - z) - 4, 9)
+        width = half_width * (0.5 + 0.5 * rise)
+        ring = np.sqrt((dx / width) ** 2 + (dy / half_depth) ** 2) - 1
+        wall = np.abs(ring) * width - thickness / 2
+        return np.maximum(wall, -(dy + 0.75 * half_depth))
+
+    low, high = gland.apex_z - 26, gland.base_z - 0.25 * gland.half_height
+    middle, half = (low + high) / 2, (high - low) / 2
+    shape = Shape((x, (front + back) / 2, z), (half_width + 3, half_depth + 3, half + abs(middle - z)), sling)
+    part = canvas.crop(shape)
+    ends = np.abs(part.z - middle) - half
+    part.fill("levator_muscle", np.maximum(part.evaluate(shape), ends), striated(1.2, 7)(part))
+
+
+def rectum_shapes(pelvis: Pelvis, gland: Gland) -> tuple[Shape, Shape]:
+    """Outer surface of the rectum with the anal canal, and its lumen."""
+    x, _, z = gland.center
+    coil = pelvis.endorectal
+    radius, wall = (pelvis.balloon_radius, 2.0) if coil else (pelvis.rectum_radius, 3.8)
+    lean, bend, sway = (0.03, 0.0, 0.0) if coil else (0.12, 0.02, pelvis.rectum_sway)
+    apex = gland.apex_z - z
+
+    def path(height):
+        return sway * np.tanh(height / 30), lean * height + bend * np.clip(height, 0, None) ** 1.5
+
+    def canal(height):  # about 10 mm wide below the apex of the gland
+        return 10 / radius + (1 - 10 / radius) * _step(height - apex + 2, 4)
+
+    def lumen(height):
+        return 0.15 + 0.85 * _step(height - apex - 1, 3)
+
+    center = (x, gland.back_y + radius + wall + 0.5, z)
+    outer = tube(center, (radius + wall, radius + wall), 80, path=path, profile=canal)
+    return outer, tube(center, (radius * 1.02, radius * 0.95), 75, path=path, profile=lumen)
+
+
+def paint_rectum(canvas: Canvas, pelvis: Pelvis, outer: Shape, lumen: Shape) -> None:
+    """Wall, content and gas of the rectum; or the balloon of an endorectal coil."""
+    canvas.paint("rectal_wall", outer, mottled)
+    part = canvas.crop(lumen)
+    f = part.evaluate(lumen)
+    _, y, z = lumen.center
+    radius = lumen.reach[1]
+    if pelvis.endorectal:
+        part.fill("endorectal_coil", f)
+        part.fill("rectal_gas", np.maximum(f, part.y - (y - 0.55 * pelvis.balloon_radius)))
+        part.paint("rectal_gas", tube((lumen.center[0], y - 2, z), (3.5, 3.5), 70))
+        return
+    part.fill("rectal_content", f, mottled(part))
+    level = part.y - (y + (2 * pelvis.gas_share - 1) * radius) + 0.8 * part.fields["mottle"]
+    if pelvis.gas_share:
+        part.fill("rectal_gas", np.maximum(f, level / radius))
+
+
+def paint_sphincter(canvas: Canvas, gland: Gland) -> None:
+    """Below the apex: the urethra in its round sphincter, then the penile bulb. A gland without a gland."""
+    x, y, _ = gland.center
+    apex = gland.apex_z
+    y = y + gland.lean * (apex - gland.center[2])
+    canvas.paint("penile_bulb", ellipsoid((x, y + 2, apex - 27), (11, 10, 12)), mottled)
+    canvas.paint("urethral_sphincter", tube((x, y, apex - 6), (7.5, 6.5), 14), mottled)
+    lumen = tube((x, y, apex - 6), (2.8, 2.4), 16)
+    part = canvas.crop(lumen)  # keeps the label: "urethra" is the part of it that lies in the gland
+    part.blend(coverage(part.evaluate(lumen)), canvas.brightness["urethra"])
+
+
+def _step(height, width):
+    """Smooth step from 0 to 1 about zero."""
+    return 0.5 + 0.5 * np.tanh(height / width)

@@ -1,0 +1,119 @@
+"""Shapes as implicit functions, and smooth random fields: the two materials that a phantom is made of.
+
+An implicit function is negative inside a shape, zero on its surface, positive outside. It need not be a distance: its own
+differences from voxel to voxel tell how much of a voxel the shape covers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+Implicit = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """An implicit function of (x, y, z) in mm from `center`, and the half size of a box that holds the shape."""
+
+    center: tuple[float, float, float]
+    reach: tuple[float, float, float]
+    implicit: Implicit
+
+
+def ellipsoid(center, radii, turn: float = 0.0) -> Shape:
+    """Ellipsoid with half axes `radii` (x, y, z) in mm, turned by `turn` radians about z (x toward y)."""
+    rx, ry, rz = radii
+    cos, sin = np.cos(turn), np.sin(turn)
+
+    def implicit(x, y, z):
+        u = (cos * x + sin * y) / rx
+        v = (cos * y - sin * x) / ry
+        return np.sqrt(u * u + v * v + (z / rz) ** 2) - 1
+
+    return Shape(center, (np.hypot(cos * rx, sin * ry), np.hypot(sin * rx, cos * ry), rz), implicit)
+
+
+def tube(center, radius, half_length, *, path=None, profile=None) -> Shape:
+    """Tube along z: its axis runs through (x, y) = `path`(z), its radius is `radius` × `profile`(z), its ends are blunt."""
+    rx, ry = radius
+    ends = np.linspace(-half_length, half_length, 9)
+    wander = np.abs(path(ends)).max(axis=1) if path else (0.0, 0.0)
+    widest = profile(ends).max() if profile else 1.0
+
+    def implicit(x, y, z):
+        if path:
+            dx, dy = path(z)
+            x, y = x - dx, y - dy
+        scale = profile(z) if profile else 1.0
+        return np.sqrt((x / (rx * scale)) ** 2 + (y / (ry * scale)) ** 2 + (z / half_length) ** 8) - 1
+
+    return Shape(center, (widest * rx + wander[0], widest * ry + wander[1], half_length), implicit)
+
+
+def coverage(f: np.ndarray) -> np.ndarray:
+    """Share of each voxel that lies inside the shape with implicit function `f`: the partial volume, 0 to 1.
+
+    Near its surface a shape is a half space. A half space covers a voxel by about ½ − f / Σ|Δf|, where Δf are the
+    differences of f to the next voxel along z, y and x: a thick slice is partly covered over a wider range of f.
+    """
+    width = np.full(f.shape, 1e-9)
+    for axis, n in enumerate(f.shape):
+        if n < 3:  # too few slices to tell
+            continue
+        along = np.moveaxis(f, axis, 0)
+        change = np.moveaxis(width, axis, 0)
+        step = np.abs(along[2:] - along[:-2])
+        step *= 0.5
+        change[1:-1] += step
+        change[0] += step[0]
+        change[-1] += step[-1]
+    np.divide(f, width, out=width)
+    np.subtract(0.5, width, out=width)
+    return np.clip(width, 0, 1, out=width)
+
+
+def first_order_distance(f: np.ndarray, spacing) -> np.ndarray:
+    """Distance to the surface f = 0 in mm, exact to first order: f / |∇f| (Taubin, IEEE PAMI 1991;13:1115)."""
+    square = np.zeros(f.shape)
+    for axis, step in enumerate(spacing):
+        if f.shape[axis] > 1:
+            square += np.gradient(f, step, axis=axis) ** 2
+    return f / np.sqrt(square + 1e-12)
+
+
+def smooth_noise(rng: np.random.Generator, axes, pitch, extent: float = 192.0) -> np.ndarray:
+    """Smooth random field on the grid spanned by `axes`: about zero mean and unit variance.
+
+    White noise on a lattice of `pitch` (z, y, x) mm, interpolated by cubic B-splines, one axis after the other. The
+    lattice repeats after `extent` mm, so that a patient's texture does not depend on the grid that looks at it.
+
+    Parameters
+    ----------
+    axes : three 1-D arrays
+        Coordinates of the grid along z, y and x in mm.
+    pitch : three floats
+        Distance of the lattice points along z, y and x in mm: the grain of the texture.
+
+    Returns
+    -------
+    (z, y, x) float64 array
+    """
+    counts = [max(int(round(extent / p)), 4) for p in pitch]
+    field = rng.standard_normal(counts)
+    weights = [_spline_weights(axis / p, n) for axis, p, n in zip(axes, pitch, counts, strict=True)]
+    field = np.tensordot(weights[0], field, axes=(1, 0))  # z first: it shrinks the array most
+    field = weights[1] @ field
+    field = field @ weights[2].T
+    return field / 0.479**1.5  # the mean of Σw² along one axis is 0.479
+
+
+def _spline_weights(position: np.ndarray, n: int) -> np.ndarray:
+    """Weights (positions, n) of n periodic lattice points in the cubic B-spline at `position`."""
+    cell = np.floor(position).astype(int)
+    t = position - cell
+    basis = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, -3 * t**3 + 3 * t**2 + 3 * t + 1, t**3)
+    weights = np.zeros((len(position), n))
+    for shift, w in enumerate(basis, start=-1):
+        np.add.at(weights, (np.arange(len(position)), (cell + shift) % n), w / 6)
+    return weights
