@@ -1,7 +1,7 @@
 """medlearn: an interactive course on deep learning for medical images, and the library it teaches with.
 
-Names are loaded when they are first used, so that ``import medlearn`` stays fast and brings in neither torch nor matplotlib.
-The list of public names stands in ``__init__.pyi``.
+Names are loaded when they are first used, so that ``import medlearn`` stays fast and brings in neither torch nor
+matplotlib. The list of public names stands in ``__init__.pyi``.
 """
 
 import lazy_loader as _lazy

@@ -1,7 +1,7 @@
 """Data augmentation for whole batches, on the device: image and labels move in one warp.
 
-Randomness comes in as uniform numbers, one row per sample, so that sample 7 of step 1000 gets the same change wherever and in
-however many processes it is computed.
+Randomness comes in as uniform numbers, one row per sample, so that sample 7 of step 1000 gets the same change
+wherever and in however many processes it is computed.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,9 @@ _BIAS_GRID = 4  # control points per axis of the bias field
 
 @dataclass(frozen=True, slots=True)
 class Augment:
-    """How strongly slices are changed in training. Every strength is the half-width of a uniform distribution around "no change".
+    """How strongly slices are changed in training.
+
+    Every strength is the half-width of a uniform distribution around "no change".
 
     Parameters
     ----------
@@ -65,8 +67,8 @@ class Augment:
         Returns
         -------
         images, labels : Tensors of the same shapes and dtypes.
-            Image values come from bilinear, labels from nearest-neighbor interpolation, at the same positions. Outside of
-            the slice the image repeats its border and the label is 0.
+            Image values come from bilinear, labels from nearest-neighbor interpolation, at the same positions.
+            Outside of the slice the image repeats its border and the label is 0.
         """
         geometric, intensity = random[:, :7], random[:, 7:]
         matrices = self._matrices(geometric, images.shape[-2:], spacing)

@@ -1,4 +1,4 @@
-"""Trained networks on disk: the weights as safetensors, what is needed to rebuild and to feed the network as JSON in its header.
+"""Trained networks on disk: weights as safetensors, how to rebuild and to feed the network as JSON in the header.
 
 Loading executes no code, unlike a pickle.
 """

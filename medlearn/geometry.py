@@ -58,9 +58,7 @@ def resample_like(volume: Volume, reference: Volume, *, interpolation: str, outs
 def _grid(volume: Volume, size, spacing, origin) -> Volume:
     """An empty volume (no memory behind it) that carries a grid."""
     array = np.broadcast_to(np.uint8(0), tuple(size))
-    return Volume(
-        array=array, spacing=spacing, origin=origin, direction=volume.direction, axes=volume.axes.strip("tc")
-    )
+    return Volume(array=array, spacing=spacing, origin=origin, direction=volume.direction, axes=volume.axes.strip("tc"))
 
 
 def _resample_onto(volume: Volume, grid: Volume, interpolation: str, outside: float) -> Volume:
@@ -137,8 +135,8 @@ def orient(volume: Volume, axes: str = "LPS") -> Volume:
     volume : Volume
         With spatial axes ``zyx``. Oblique volumes keep their obliquity: only permutations and flips are used.
     axes : str
-        For the x, y and z index axis the side it runs towards: one of L/R (left, right), one of P/A (posterior, anterior)
-        and one of S/I (superior, inferior). ``"LPS"`` is the order of DICOM and ITK.
+        For the x, y and z index axis the side it runs towards: one of L/R (left, right), one of P/A (posterior,
+        anterior) and one of S/I (superior, inferior). ``"LPS"`` is the order of DICOM and ITK.
     """
     signs = {"L": (0, 1), "R": (0, -1), "P": (1, 1), "A": (1, -1), "S": (2, 1), "I": (2, -1)}
     wanted = [signs.get(letter) for letter in axes]
@@ -174,5 +172,7 @@ def orient(volume: Volume, axes: str = "LPS") -> Volume:
 def _whole_numbers(name: str, values: Sequence[int], volume: Volume) -> np.ndarray:
     array = np.asarray(values)
     if array.shape != (len(volume.spacing),) or array.dtype.kind not in "iu":
-        raise ValueError(f"{name} must be {len(volume.spacing)} whole numbers ({volume.axes.strip('tc')}); got {values}")
+        raise ValueError(
+            f"{name} must be {len(volume.spacing)} whole numbers ({volume.axes.strip('tc')}); got {values}"
+        )
     return array

@@ -62,8 +62,8 @@ def predict(
     Returns
     -------
     Volume of float32
-        One label: probability of the foreground, axes as the image's. K labels: axes with ``c``, K + 1 components that sum
-        to 1, the background first.
+        One label: probability of the foreground, axes as the image's. K labels: axes with ``c``, K + 1 components
+        that sum to 1, the background first.
     """
     if isinstance(run, nn.Module):
         if preprocess is None:

@@ -1,4 +1,4 @@
-"""The recipe between a case and the network. It is stored with every run, so that prediction repeats training's steps."""
+"""The recipe between a case and the network, stored with every run so that prediction repeats training's steps."""
 
 import json
 from collections.abc import Iterable, Sequence

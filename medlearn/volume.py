@@ -1,7 +1,7 @@
 """The one data type: an array of voxels that knows where it lies in the patient.
 
 Everything per voxel is written in the order of the array, (z, y, x); everything in the world is LPS (x, y, z) in
-millimetres: x grows to the patient's left, y to the back (posterior), z to the head (superior). This module and
+millimeters: x grows to the patient's left, y to the back (posterior), z to the head (superior). This module and
 `medlearn.io` are the only places that reverse one order into the other.
 """
 
@@ -37,8 +37,8 @@ class Volume:
     direction : (3, 3) array
         Columns are the world directions of the x, y and z index axes (as in ITK); orthonormal.
     axes : str
-        Optional ``t`` (time), then ``zyx`` or ``yx``, then optional ``c`` (components, such as colors). A picture without
-        patient coordinates is ``yx``; a single slice of a patient is ``zyx`` with one slice.
+        Optional ``t`` (time), then ``zyx`` or ``yx``, then optional ``c`` (components, such as colors). A picture
+        without patient coordinates is ``yx``; a single slice of a patient is ``zyx`` with one slice.
     meta : mapping
         Header facts without identifiers (modality, series description, b-value ...).
 
@@ -137,7 +137,8 @@ class Volume:
     def _check_index(self, index):
         index, n = np.asarray(index, float), len(self.spacing)
         if index.shape[-1:] != (n,):
-            raise ValueError(f"a voxel index of this volume is {'(z, y, x)' if n == 3 else '(y, x)'}; got shape {index.shape}")
+            wanted = "(z, y, x)" if n == 3 else "(y, x)"
+            raise ValueError(f"a voxel index of this volume is {wanted}; got shape {index.shape}")
         return index
 
     def map(self, function: Callable[..., np.ndarray], *args, **kwargs) -> "Volume":
@@ -223,7 +224,8 @@ class Case:
         if self.mask is None:
             return
         self.image.check_same_grid(self.mask, f"image and mask of case {self.id}")
-        object.__setattr__(self, "mask", replace(self.mask, array=as_labels(self.mask.array, f"mask of case {self.id}")))
+        labels = as_labels(self.mask.array, f"mask of case {self.id}")
+        object.__setattr__(self, "mask", replace(self.mask, array=labels))
 
 
 def as_labels(array: np.ndarray, what: str = "mask") -> np.ndarray:

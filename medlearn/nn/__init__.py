@@ -1,4 +1,4 @@
-"""Networks and losses. Everything here is for one batch on one device; nothing here knows about files or millimetres."""
+"""Networks and losses, for one batch on one device; nothing here knows about files or millimeters."""
 
 from .losses import dice_ce_loss, dice_loss
 from .unet import UNet

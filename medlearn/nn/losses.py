@@ -1,7 +1,7 @@
 """What training minimizes. One signature: ``loss(logits, target)``.
 
-`logits` are (B, C, [D,] H, W); `target` holds integer labels (B, [D,] H, W). C = 1 means one foreground label (sigmoid),
-C > 1 means labels 0 … C-1 (softmax). Losses are computed in float32, whatever the type of the logits.
+`logits` are (B, C, [D,] H, W); `target` holds integer labels (B, [D,] H, W). C = 1 means one foreground label
+(sigmoid), C > 1 means labels 0 … C-1 (softmax). Losses are computed in float32, whatever the type of the logits.
 """
 
 import torch

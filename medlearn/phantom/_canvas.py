@@ -73,10 +73,15 @@ class Canvas:
     def crop(self, shape: Shape, margin: float = 8.0) -> "Canvas":
         """The part of the canvas around `shape`: views, not copies. `margin` must exceed the warp."""
         box = self.grid.box(shape, margin)
-        box = tuple(
-            slice(max(s.start - o, 0), max(min(s.stop - o, n), 0))
-            for s, o, n in zip(box, self.offset, self.labels.shape, strict=True)
+        return self.view(
+            tuple(
+                slice(max(s.start - o, 0), max(min(s.stop - o, n), 0))
+                for s, o, n in zip(box, self.offset, self.labels.shape, strict=True)
+            )
         )
+
+    def view(self, box: tuple[slice, ...]) -> "Canvas":
+        """The part of the canvas in slices (z, y, x)."""
         arrays = {name: getattr(self, name)[box] for name in ("x", "y", "z", "labels", "signal")}
         fields = {name: field[box] for name, field in self.fields.items()}
         offset = tuple(o + s.start for o, s in zip(self.offset, box, strict=True))
@@ -90,15 +95,29 @@ class Canvas:
     def paint(self, tissue: str, shape: Shape, texture=None) -> None:
         """Paint one organ; `texture` is a function of a cropped canvas that gives a factor for the signal."""
         part = self.crop(shape)
+        if not part.labels.size:
+            return
+        f = part.evaluate(shape)
+        box = _tight_box(f < 0)  # partial volume and texture cost more than the shape: only where they matter
+        part = part.view(box)
         if part.labels.size:
-            part.fill(tissue, part.evaluate(shape), texture(part) if texture else 1.0)
+            part.fill(tissue, f[box], texture(part) if texture else 1.0)
 
-    def fill(self, tissue: str, f: np.ndarray, texture=1.0, *, relabel: bool = True) -> None:
+    def fill(self, tissue: str, f: np.ndarray, texture=1.0) -> None:
         """Paint where the implicit function `f` is negative; voxels on the edge get a mixture (partial volume)."""
-        if relabel:
-            self.labels[f < 0] = self.number[tissue]
+        self.labels[f < 0] = self.number[tissue]
         self.blend(coverage(f), self.brightness[tissue] * texture)
 
     def blend(self, cover: np.ndarray, signal) -> None:
         """Replace the share `cover` of the signal by `signal`."""
         self.signal[...] += cover * (signal - self.signal)
+
+
+def _tight_box(inside: np.ndarray) -> tuple[slice, ...]:
+    """Slices of the smallest box around the true voxels, one voxel wider on each side; empty where there are none."""
+    box = []
+    for axis in range(inside.ndim):
+        others = tuple(a for a in range(inside.ndim) if a != axis)
+        hits = np.flatnonzero(inside.any(axis=others))
+        box.append(slice(max(hits[0] - 1, 0), hits[-1] + 2) if hits.size else slice(0, 0))
+    return tuple(box)

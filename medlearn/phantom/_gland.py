@@ -131,9 +131,10 @@ def own_coordinates(gland: Gland, x, y, z):
 
 
 def outline(u, v, t) -> np.ndarray:
-    """Implicit function of the gland: an ellipsoid with blunter corners, base and apex."""
+    """Implicit function of the gland: an ellipsoid with blunt corners and base, and a tapering apex."""
     uu, vv, tt = u * u, v * v, t * t
-    return np.sqrt(np.maximum(uu + vv - 0.25 * uu * vv + 0.7 * tt + 0.3 * tt * tt, 0)) - 1
+    ends = tt + (0.55 + 0.35 * np.tanh(3 * t)) * tt * (tt - 1)
+    return np.sqrt(np.maximum(uu + vv - 0.25 * uu * vv + ends, 0)) - 1
 
 
 def transition_lobes(gland: Gland, u, v, t) -> np.ndarray:
@@ -161,7 +162,7 @@ def paint_gland(canvas: Canvas, gland: Gland, nodules: list[Nodule], rng: np.ran
     front = np.sqrt((u / 0.48) ** 2 + ((v + 0.92) / 0.34) ** 2 + ((t - 0.1) / 0.85) ** 2) - 1
     part.fill("anterior_stroma", np.maximum(front, whole), 1 + 0.15 * part.fields["grain"])
     paint_urethra(part, gland, x, y, t, whole)
-    thickness = 1.1
+    thickness = 0.8
     part.fill("capsule", np.maximum(inside, -thickness - inside), 1.0)
 
 
@@ -202,7 +203,8 @@ def paint_transition_zone(part: Canvas, gland: Gland, nodules: list[Nodule], zon
 
 def paint_urethra(part: Canvas, gland: Gland, x, y, t, whole) -> None:
     """Urethra in a dark muscular ring, from the bladder neck to the apex."""
-    radius = np.sqrt(x * x + (y + 0.10 * gland.half_depth - 0.3 * t * 4) ** 2)
+    bend = gland.half_depth * (0.25 * t * t - 0.05)  # its way is convex toward the back
+    radius = np.sqrt(x * x + (1.3 * (y - gland.lean * t * gland.half_height + bend)) ** 2)
     ring = np.maximum(radius / 4.5 - 1, whole)
-    part.blend(coverage(ring), part.brightness["anterior_stroma"])
-    part.fill("urethra", np.maximum(radius / 2.2 - 1, whole), 1.0)
+    part.blend(0.5 * coverage(ring), part.brightness["anterior_stroma"])
+    part.fill("urethra", np.maximum(radius / 2.0 - 1, whole), 1.0 + 0.2 * part.fields["grain"])

@@ -6,7 +6,7 @@ import numpy as np
 
 from ._canvas import Canvas
 from ._gland import Gland
-from ._shapes import Shape, coverage, ellipsoid, tube
+from ._shapes import Shape, blunt, coverage, ellipsoid, tube
 
 SIDES = (-1, 1)  # right, left
 
@@ -55,8 +55,8 @@ def draw_pelvis(rng: np.random.Generator) -> Pelvis:
 
 def fatty(part: Canvas) -> np.ndarray:
     """Lobules of fat between thin dark septa, which lie where a random field passes zero."""
-    septa = np.exp(-((part.fields["mottle"] / 0.07) ** 2))
-    return (1 + 0.06 * part.fields["cloud"] + 0.04 * part.fields["grain"]) * (1 - 0.35 * septa)
+    septa = np.clip(0.25 + 0.2 * part.fields["cloud"], 0.05, 0.7) / (1 + (part.fields["mottle"] / 0.05) ** 2)
+    return (1 + 0.06 * part.fields["cloud"] + 0.05 * part.fields["grain"]) * (1 - septa)
 
 
 def bony(part: Canvas) -> np.ndarray:
@@ -69,14 +69,20 @@ def mottled(part: Canvas) -> np.ndarray:
     return 1 + 0.12 * part.fields["mottle"] + 0.10 * part.fields["grain"]
 
 
+def pulsating(part: Canvas) -> np.ndarray:
+    """Blood that leaves the slice more or less."""
+    return np.clip(0.45 + 0.35 * part.fields["cloud"], 0.05, 1)
+
+
 def striated(angle: float, period: float = 5.0):
     """Muscle with streaks of fat between its bundles, which run at `angle` radians from x toward y."""
     sin, cos = np.sin(angle), np.cos(angle)
 
     def texture(part: Canvas) -> np.ndarray:
         phase = 2 * np.pi / period * (cos * part.y - sin * part.x) + 2.5 * part.fields["mottle"]
-        streaks = np.clip(np.cos(phase) - 0.75, 0, None) * np.clip(part.fields["cloud"] + 0.3, 0, 1.5)
-        return 1 + 0.15 * part.fields["grain"] + 5.0 * streaks
+        streaks = np.clip(np.cos(phase) - 0.7, 0, None) * np.clip(part.fields["cloud"] + 0.5, 0.1, 1.5)
+        planes = 2.5 / (1 + (part.fields["cloud"] / 0.05) ** 2)  # fat between one muscle and the next
+        return 1 + 0.20 * part.fields["grain"] + 6.0 * streaks + planes
 
     return texture
 
@@ -85,19 +91,25 @@ def striated(angle: float, period: float = 5.0):
 
 
 def paint_body(canvas: Canvas, pelvis: Pelvis) -> None:
-    """Fat inside, skin around it, air outside."""
-    back = 118.0
-    center, half = (pelvis.front_y + back) / 2, (back - pelvis.front_y) / 2
+    """Fat inside, skin around it, air outside. Between the organs the fat is a mesh of fasciae and small vessels."""
     canvas.labels[...] = canvas.number["fat"]
     canvas.signal[...] = canvas.brightness["fat"] * fatty(canvas)
-    corner = np.hypot(np.abs(canvas.grid.axes[2]).max() / 185, np.abs(canvas.y - center).max() / half)
-    if corner > 0.9:  # the skin may be in the field of view
-        inside = np.sqrt((canvas.x / 185) ** 2 + ((canvas.y - center) / half) ** 2)
-        canvas.fill("skin", 1 - 2.5 / half - inside)
-        canvas.fill("air", 1 - inside)
+    mesh = canvas.crop(ellipsoid((0, 4, 8), (40, 42, 45)), 0)
+    depth = np.clip(2.2 - 2 * ((mesh.x / 38) ** 2 + ((mesh.y - 4) / 40) ** 2 + ((mesh.z - 10) / 36) ** 2), 0, 1)
+    strands = np.clip(mesh.fields["mottle"] * 0.5 + mesh.fields["grain"] * 0.6, -0.6, 1.4)
+    mesh.signal[...] *= 1 - depth * (0.12 + 0.30 * strands)
+
+    back, half_width = 118.0, 185.0
+    center, half = (pelvis.front_y + back) / 2, (back - pelvis.front_y) / 2
+    skin = 2.5 / half
+    ends = [np.array([a.min(), a.max()]) for a in (canvas.x, canvas.y - center)]
+    if np.hypot(np.abs(ends[0]).max() / half_width, np.abs(ends[1]).max() / half) > 1 - skin:
+        edge = 1 - np.hypot(canvas.x / half_width, (canvas.y - center) / half)
+        canvas.fill("skin", edge - skin)
+        canvas.fill("air", edge)
 
 
-def paint_bone(canvas: Canvas, tissue: str, center, radii, turn=0.0, cortex=2.0) -> None:
+def paint_bone(canvas: Canvas, tissue: str, center, radii, turn=0.0, cortex=1.6) -> None:
     """Marrow inside a dark cortex."""
     canvas.paint("cortical_bone", ellipsoid(center, radii, turn))
     canvas.paint(tissue, ellipsoid(center, tuple(r - cortex for r in radii), turn), bony)
@@ -107,43 +119,49 @@ def paint_muscles(canvas: Canvas, pelvis: Pelvis) -> None:
     """Thigh and buttock muscles at the corners of the picture, abdominal wall in front."""
     s = pelvis.scale
     for side in SIDES:
-        gluteus = ellipsoid((side * 52 * s, 72 * s, -8), (52, 19, 90), side * -0.25)
+        gluteus = ellipsoid((side * 54 * s, 74 * s, -6), (54, 21, 90), side * -0.28)
         canvas.paint("muscle", gluteus, striated(side * -0.35))
-        adductors = ellipsoid((side * 48 * s, -38 * s, -36), (40, 15, 34), side * 0.55)
-        canvas.paint("muscle", adductors, striated(side * 0.55, 7))
-        quadratus = ellipsoid((side * 78 * s, 22 * s, -40), (16, 26, 22))
-        canvas.paint("muscle", quadratus, striated(side * 0.9, 6))
-        iliopsoas = ellipsoid((side * 76 * s, -48 * s, 30), (19, 15, 60))
+        thigh = ellipsoid((side * 66 * s, -26 * s, -44), (46, 27, 40), side * 0.45)
+        canvas.paint("muscle", thigh, striated(side * 0.55, 7))
+        adductors = ellipsoid((side * 34 * s, -52 * s, -44), (30, 15, 34), side * 0.75)
+        canvas.paint("muscle", adductors, striated(side * 0.8, 6))
+        externus = ellipsoid((side * 42 * s, -22 * s, -32), (27, 10, 20), side * 0.75)
+        canvas.paint("muscle", externus, striated(side * 0.75, 5))
+        iliopsoas = ellipsoid((side * 78 * s, -50 * s, 26), (21, 17, 60), side * -0.4)
         canvas.paint("muscle", iliopsoas, striated(0.4, 6))
-        rectus = ellipsoid((side * 17 * s, -66 * s, 38), (17, 5.5, 36), side * 0.08)
+        rectus = ellipsoid((side * 17 * s, -68 * s, 40), (17, 5, 36), side * 0.08)
         canvas.paint("muscle", rectus, striated(0, 9))
 
 
-def paint_bones(canvas: Canvas, pelvis: Pelvis) -> None:
+def paint_bones(canvas: Canvas, pelvis: Pelvis, gland: Gland) -> None:
     """Pubic bones with the symphysis, hip bones, femoral heads, sacrum and coccyx."""
     s = pelvis.scale
+    pubis_y = min(-43 * s, gland.front_y - 20)
     for side in SIDES:
-        paint_bone(canvas, "pubic_bone", (side * 21 * s, -49 * s, -14), (22, 11, 19), side * 0.42)
-        paint_bone(canvas, "pubic_bone", (side * 48 * s, -44 * s, 8), (27, 8, 10), side * 0.15)
-        paint_bone(canvas, "hip_bone", (side * 70 * s, -26 * s, 22), (15, 14, 24), side * -0.3)
-        paint_bone(canvas, "hip_bone", (side * 66 * s, 26 * s, 2), (12, 22, 44), side * -0.35)
-        canvas.paint("vein", ellipsoid((side * 87 * s, -2 * s, 12), (27, 27, 27)))  # the fluid of the joint
-        paint_bone(canvas, "femoral_head", (side * 88 * s, -2 * s, 12), (26, 26, 26))
-    canvas.paint("cartilage", ellipsoid((0, -50 * s, -14), (3.2, 12, 17)))
-    paint_bone(canvas, "sacrum", (0, 82 * s, 40), (24, 12, 34))
+        paint_bone(canvas, "hip_bone", (side * 67 * s, -24 * s, 16), (18, 19, 24), side * -0.5)
+        paint_bone(canvas, "hip_bone", (side * 63 * s, 16 * s, 12), (13, 30, 36), side * -0.3)
+        paint_bone(canvas, "hip_bone", (side * 60 * s, 14 * s, -28), (15, 22, 30), side * 0.5)
+        paint_bone(canvas, "pubic_bone", (side * 47 * s, pubis_y + 4, 6), (30, 9, 11), side * 0.12)
+        paint_bone(canvas, "pubic_bone", (side * 19 * s, pubis_y, -15), (24, 14, 20), side * 0.5)
+        canvas.paint("cartilage", ellipsoid((side * 87 * s, -2 * s, 14), (28, 28, 28)))
+        canvas.paint("vein", ellipsoid((side * 87 * s, -2 * s, 14), (26.5, 26.5, 26.5)))  # fluid of the joint
+        paint_bone(canvas, "femoral_head", (side * 87 * s, -2 * s, 14), (25.8, 25.8, 25.8))
+    canvas.paint("cartilage", ellipsoid((0, pubis_y - 2, -15), (3.2, 14, 19)))
+    paint_bone(canvas, "sacrum", (0, 84 * s, 42), (26, 12, 34))
 
 
 def paint_obturators(canvas: Canvas, pelvis: Pelvis, gland: Gland) -> None:
     """Obturator internus: a curved band along the inner wall of the pelvis on each side."""
-    middle = max(45 * pelvis.scale, gland.half_width + 9)
+    middle = max(43 * pelvis.scale, gland.half_width + 13)
 
     for side in SIDES:
 
         def band(x, y, z, side=side):
-            bow = x * side - (0.10 * y - 0.0035 * y * y) - 0.04 * z
-            return np.sqrt((bow / 7.5) ** 2 + (y / 46) ** 4 + (z / 52) ** 6) - 1
+            bow = (x * side - 0.06 * y + 0.0025 * y * y - 0.05 * z) / 7.5
+            along = (y / 48) ** 2
+            return np.sqrt(bow * bow + along * along + blunt(z / 54)) - 1
 
-        shape = Shape((side * middle, 2, 2), (22, 46, 52), band)
+        shape = Shape((side * middle, 0, 2), (18, 48, 54), band)
         canvas.paint("obturator_muscle", shape, striated(side * 1.5, 6))
 
 
@@ -151,10 +169,13 @@ def paint_vessels(canvas: Canvas, pelvis: Pelvis, gland: Gland, rng: np.random.G
     """Femoral vessels, veins in front of and beside the gland, small vessels in the fat."""
     s = pelvis.scale
     for side in SIDES:
-        canvas.paint("cartilage", tube((side * 60 * s, -62 * s, 0), (6.2, 6.2), 70))
-        canvas.paint("artery", tube((side * 60 * s, -62 * s, 0), (5.2, 5.2), 70))
-        canvas.paint("cartilage", tube((side * 50 * s, -60 * s, 0), (7, 5.5), 70))
-        canvas.paint("vein", tube((side * 50 * s, -60 * s, 0), (6, 4.5), 70))
+        for tissue, x, y, radius in (("artery", 60, -66, 4.5), ("vein", 50, -63, 5.0)):
+            center = (side * x * s, y * s, 0)
+            canvas.paint("bladder_wall", tube(center, (radius + 1, radius + 1), 70))
+            canvas.paint(tissue, tube(center, (radius, radius), 70), pulsating)
+        for _ in range(7):  # spermatic cord
+            center = (side * rng.normal(22, 4), -74 * s + rng.normal(0, 2), rng.uniform(-30, 10))
+            canvas.paint(rng.choice(("vein", "muscle")), ellipsoid(center, (*rng.uniform(1, 2, 2), 14)))
     for _ in range(34):  # the dorsal venous complex, behind the pubic bone
         center = gland.center[0] + rng.normal(0, 10), gland.front_y - rng.uniform(1, 9), gland.apex_z + rng.uniform(-8, 26)
         canvas.paint("vein", ellipsoid(center, rng.uniform(1.0, 2.6, 3) * (1.3, 1, 2.5), rng.uniform(-0.5, 0.5)))
@@ -209,15 +230,16 @@ def paint_levators(canvas: Canvas, pelvis: Pelvis, gland: Gland, rectum: Shape) 
     x, _, z = gland.center
     front, back = gland.front_y + 3, rectum.center[1] + rectum.reach[1] - 3
     half_depth = (back - front) / 2
-    half_width = max(gland.half_width + 5, rectum.reach[0] * 0.8)
+    half_width = max(gland.half_width + 4, rectum.reach[0] * 0.8)
     thickness = pelvis.levator_thickness
 
     def sling(dx, dy, dz):
         rise = _step(dz - (gland.apex_z - z) - 4, 9)
         width = half_width * (0.5 + 0.5 * rise)
-        ring = np.sqrt((dx / width) ** 2 + (dy / half_depth) ** 2) - 1
-        wall = np.abs(ring) * width - thickness / 2
-        return np.maximum(wall, -(dy + 0.75 * half_depth))
+        along = (dy / half_depth) ** 2
+        ring = np.sqrt((dx / width) ** 2 + along * along) - 1
+        taper = np.clip(1.1 + 1.3 * dy / half_depth, -0.5, 1)  # thinner toward its open front
+        return np.abs(ring) * width - taper * thickness / 2
 
     low, high = gland.apex_z - 26, gland.base_z - 0.25 * gland.half_height
     middle, half = (low + high) / 2, (high - low) / 2
@@ -228,7 +250,7 @@ def paint_levators(canvas: Canvas, pelvis: Pelvis, gland: Gland, rectum: Shape) 
 
 
 def rectum_shapes(pelvis: Pelvis, gland: Gland) -> tuple[Shape, Shape]:
-    """Outer surface of the rectum with the anal canal, and its lumen."""
+    """Outer surface of the rectum with the anal canal, and its lumen. Heights are measured from the middle of the gland."""
     x, _, z = gland.center
     coil = pelvis.endorectal
     radius, wall = (pelvis.balloon_radius, 2.0) if coil else (pelvis.rectum_radius, 3.8)
@@ -239,7 +261,7 @@ def rectum_shapes(pelvis: Pelvis, gland: Gland) -> tuple[Shape, Shape]:
         return sway * np.tanh(height / 30), lean * height + bend * np.clip(height, 0, None) ** 1.5
 
     def canal(height):  # about 10 mm wide below the apex of the gland
-        return 10 / radius + (1 - 10 / radius) * _step(height - apex + 2, 4)
+        return 12.5 / radius + (1 - 12.5 / radius) * _step(height - apex + 2, 4)
 
     def lumen(height):
         return 0.15 + 0.85 * _step(height - apex - 1, 3)
@@ -254,6 +276,7 @@ def paint_rectum(canvas: Canvas, pelvis: Pelvis, outer: Shape, lumen: Shape) -> 
     canvas.paint("rectal_wall", outer, mottled)
     part = canvas.crop(lumen)
     f = part.evaluate(lumen)
+    part.blend(0.5 * coverage(f - 0.10), 0.8 * part.brightness["fat"])  # the mucosa
     _, y, z = lumen.center
     radius = lumen.reach[1]
     if pelvis.endorectal:
@@ -273,7 +296,7 @@ def paint_sphincter(canvas: Canvas, gland: Gland) -> None:
     apex = gland.apex_z
     y = y + gland.lean * (apex - gland.center[2])
     canvas.paint("penile_bulb", ellipsoid((x, y + 2, apex - 27), (11, 10, 12)), mottled)
-    canvas.paint("urethral_sphincter", tube((x, y, apex - 6), (7.5, 6.5), 14), mottled)
+    canvas.paint("urethral_sphincter", tube((x, y, apex - 6), (9.5, 8), 14), mottled)
     lumen = tube((x, y, apex - 6), (2.8, 2.4), 16)
     part = canvas.crop(lumen)  # keeps the label: "urethra" is the part of it that lies in the gland
     part.blend(coverage(part.evaluate(lumen)), canvas.brightness["urethra"])

@@ -15,7 +15,7 @@ from ._shapes import smooth_noise
 
 SHAPE = (24, 256, 256)
 SPACING = (3.6, 0.625, 0.625)
-WARP_MM = 1.3  # standard deviation of the warp that makes outlines irregular
+WARP = {24.0: 1.4, 9.0: 0.45}  # pitch and standard deviation in mm of the warps that make outlines irregular
 
 
 def prostate(seed: int = 0, *, shape=SHAPE, spacing=SPACING) -> Case:
@@ -119,7 +119,7 @@ class _Patient:
         rectum, lumen = organs.rectum_shapes(pelvis, gland)
         organs.paint_body(canvas, pelvis)
         organs.paint_muscles(canvas, pelvis)
-        organs.paint_bones(canvas, pelvis)
+        organs.paint_bones(canvas, pelvis, gland)
         organs.paint_obturators(canvas, pelvis, gland)
         organs.paint_vessels(canvas, pelvis, gland, rng)
         organs.paint_levators(canvas, pelvis, gland, rectum)
@@ -140,9 +140,9 @@ class _Patient:
 
 def _blank_canvas(grid: Grid, brightness: Mapping[str, float], rng: np.random.Generator) -> Canvas:
     """An empty canvas with random fields for texture, its coordinates gently warped."""
-    x, y, z = (
-        coordinate + WARP_MM * smooth_noise(rng, grid.axes, (24, 24, 24)) for coordinate in grid.coordinates()
-    )
+    x, y, z = grid.coordinates()
+    for pitch, size in WARP.items():
+        x, y, z = (a + size * smooth_noise(rng, grid.axes, (pitch, pitch, pitch)) for a in (x, y, z))
     pitches = {"grain": (4.0, 1.5, 1.5), "mottle": (6.0, 5.0, 5.0), "cloud": (14.0, 14.0, 14.0)}
     fields = {name: smooth_noise(rng, grid.axes, pitch) for name, pitch in pitches.items()}
     labels, signal = np.zeros(grid.shape, np.uint8), np.zeros(grid.shape)

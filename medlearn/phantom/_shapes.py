@@ -46,9 +46,18 @@ def tube(center, radius, half_length, *, path=None, profile=None) -> Shape:
             dx, dy = path(z)
             x, y = x - dx, y - dy
         scale = profile(z) if profile else 1.0
-        return np.sqrt((x / (rx * scale)) ** 2 + (y / (ry * scale)) ** 2 + (z / half_length) ** 8) - 1
+        square = ((x / rx) ** 2 + (y / ry) ** 2) / scale**2
+        return np.sqrt(square + blunt(z / half_length)) - 1
 
     return Shape(center, (widest * rx + wander[0], widest * ry + wander[1], half_length), implicit)
+
+
+def blunt(t: np.ndarray) -> np.ndarray:
+    """t⁸ by squaring: a power that is not 2 costs thirty times as much."""
+    square = t * t
+    square *= square
+    square *= square
+    return square
 
 
 def coverage(f: np.ndarray) -> np.ndarray:

@@ -14,8 +14,8 @@ class TrainConfig:
     Parameters
     ----------
     minutes, epochs : float, int
-        How long: a budget of wall-clock minutes, or a number of passes over the training slices. Not both; ten minutes where
-        neither is given.
+        How long: a budget of wall-clock minutes, or a number of passes over the training slices. Not both; ten
+        minutes where neither is given.
     batch_size : int
         Slices per step.
     learning_rate : float
@@ -25,7 +25,8 @@ class TrainConfig:
     ema_decay : float
         The weights that are kept are an exponential moving average of the trained ones; 0 keeps the last ones.
     foreground : float
-        Share of every batch that is drawn from slices with a label (every label equally often); the rest is drawn from all.
+        Share of every batch that is drawn from slices with a label (every label equally often); the rest is drawn
+        from all.
     spacing : (y, x), optional
         Pixel size in mm that the network works at; the median of the training set where it is not given.
     adjacent_slices : int
@@ -84,3 +85,12 @@ class TrainConfig:
         """From what `to_dict` gave."""
         augment = values["augment"]
         return cls(**{**values, "augment": augment and Augment(**augment)})
+
+
+#: What ``medlearn train --preset`` offers: keywords of the network and of `TrainConfig`.
+PRESETS = {
+    "unet2d": {
+        "model": {"kind": "unet", "ndim": 2, "widths": (16, 32, 64, 128, 256)},
+        "train": {"adjacent_slices": 1},
+    },
+}

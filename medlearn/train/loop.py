@@ -58,8 +58,8 @@ def fit(
     model : nn.Module
         With a ``config`` that `medlearn.nn.build` understands; trained in place.
     cases, held_out : sequence of Case
-        With masks of labels 0 ... K. Held-out cases are never trained on; their Dice is written down as training goes on. It
-        chooses nothing: the weights that are kept are the averaged ones of the last step.
+        With masks of labels 0 ... K. Held-out cases are never trained on; their Dice is written down as training goes
+        on. It chooses nothing: the weights that are kept are the averaged ones of the last step.
     config : TrainConfig, optional
     objective : callable
         ``objective(model, images, labels) -> loss`` with images (B, C, H, W) and labels (B, H, W).
@@ -70,13 +70,14 @@ def fit(
     progress : bool
         Show a line with loss, Dice and the time left, in a terminal or a notebook.
     on_validation : callable, optional
-        ``on_validation(model, preprocess, share)`` is called with the averaged model (do not change it) after each prediction of
-        the held-out cases; `share` of the budget, 0 ... 1, is then used.
+        ``on_validation(model, preprocess, share)`` is called with the averaged model (do not change it) after each
+        prediction of the held-out cases; `share` of the budget, 0 ... 1, is then used.
 
     Returns
     -------
     Run
-        Also after Ctrl-C, which ends training after the current step and keeps what was learned; `Run.complete` is then False.
+        Also after Ctrl-C, which ends training after the current step and keeps what was learned; `Run.complete` is
+        then False.
 
     Raises
     ------
@@ -227,7 +228,7 @@ class Training:
 
     @torch.no_grad()
     def _average(self) -> None:
-        """Move the averaged weights towards the trained ones; early on quickly, because the first weights know nothing."""
+        """Move the averaged weights towards the trained ones; quickly at first, because early weights know nothing."""
         decay = min(self.config.ema_decay, self.step / (self.step + 10))
         ema, new = list(self.ema.state_dict().values()), list(self.model.state_dict().values())
         pairs = [(a, b) for a, b in zip(ema, new, strict=True) if a.is_floating_point()]
@@ -266,7 +267,9 @@ class Training:
 
     def write_history(self, out: Path) -> None:
         """Write ``history.csv`` and ``curves.png``."""
-        history = pd.DataFrame(self.history, columns=["epoch", "step", "seconds", "learning_rate", "train_loss", "val_dice"])
+        history = pd.DataFrame(
+            self.history, columns=["epoch", "step", "seconds", "learning_rate", "train_loss", "val_dice"]
+        )
         write_text(out / HISTORY_FILE, history.to_csv(index=False))
         plot_curves(history).savefig(out / CURVES_FILE, dpi=120)
 
@@ -330,12 +333,15 @@ def _plan(model: nn.Module, cases: Sequence[Case], held_out: Sequence[Case], con
     channels, wanted = model.config["in_channels"], 1 + 2 * config.adjacent_slices
     if channels != wanted:
         raise ValueError(
-            f"adjacent_slices={config.adjacent_slices} gives {wanted} channel(s), but the model has in_channels={channels}"
+            f"adjacent_slices={config.adjacent_slices} gives {wanted} channel(s), "
+            f"but the model has in_channels={channels}"
         )
     if shared := set(_ids(cases)) & set(_ids(held_out)):
         raise ValueError(f"these cases are both trained on and held out: {', '.join(sorted(shared))}")
     n_labels = max(model.config["out_channels"] - 1, 1)
-    labels = getattr(cases, "labels", None) or {"foreground" if n_labels == 1 else f"label{k}": [k] for k in range(1, n_labels + 1)}
+    labels = getattr(cases, "labels", None) or {
+        "foreground" if n_labels == 1 else f"label{k}": [k] for k in range(1, n_labels + 1)
+    }
     if len(labels) != n_labels:
         raise ValueError(
             f"the cases have {len(labels)} label(s) ({', '.join(labels)}): the model needs out_channels="
@@ -359,7 +365,9 @@ def _open_folder(out: Path, plan: dict, resume: bool) -> tuple[str, torch.memory
     """Make the folder of a new run, or check that the run in it is the one to go on with and return its arithmetic."""
     if not resume:
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise FileExistsError(f"{out} exists: choose another folder, or go on with the run in it by resume (--resume)")
+            raise FileExistsError(
+                f"{out} exists: choose another folder, or go on with the run in it by resume (--resume)"
+            )
         out.mkdir(parents=True, exist_ok=True)
         return None
     if not (out / STATE_FILE).is_file() or not (out / CONFIG_FILE).is_file():
@@ -367,7 +375,9 @@ def _open_folder(out: Path, plan: dict, resume: bool) -> tuple[str, torch.memory
     stored = json.loads((out / CONFIG_FILE).read_text())
     new = json.loads(json.dumps(plan))
     new["train"]["device"] = stored["train"]["device"]  # a run may move to another machine
-    differing = [key for key in ("model", "train", "labels", "training_cases", "held_out_cases") if new[key] != stored[key]]
+    differing = [
+        key for key in ("model", "train", "labels", "training_cases", "held_out_cases") if new[key] != stored[key]
+    ]
     if differing:
         changes = "\n".join(f"  {key}: {stored[key]} became {new[key]}" for key in differing)
         raise ValueError(f"the run in {out} was started with other settings; resume needs the same:\n{changes}")
@@ -386,10 +396,20 @@ def _fit_preprocess(model: nn.Module, cases: Sequence[Case], plan: dict) -> Prep
     )
 
 
-def _load_slices(cases: Sequence[Case], preprocess: Preprocess, config: TrainConfig, device: torch.device) -> SliceSampler:
-    pairs = [(preprocess.image(case.image).astype(np.float16), preprocess.mask(case.mask)) for case in _with_masks(cases)]
+def _load_slices(
+    cases: Sequence[Case], preprocess: Preprocess, config: TrainConfig, device: torch.device
+) -> SliceSampler:
+    pairs = [
+        (preprocess.image(case.image).astype(np.float16), preprocess.mask(case.mask)) for case in _with_masks(cases)
+    ]
     images, masks = zip(*pairs, strict=True)
-    _log.info("%d slices of %d cases, %d×%d pixels of %.3g mm", sum(map(len, images)), len(images), *preprocess.canvas, preprocess.spacing[1])
+    _log.info(
+        "%d slices of %d cases, %d×%d pixels of %.3g mm",
+        sum(map(len, images)),
+        len(images),
+        *preprocess.canvas,
+        preprocess.spacing[1],
+    )
     return SliceSampler(
         images, masks, adjacent_slices=config.adjacent_slices, foreground=config.foreground, device=device
     )

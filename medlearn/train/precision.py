@@ -1,4 +1,4 @@
-"""Which arithmetic is fastest on this machine: measured, because the answer differs by a factor of fifty between CPUs."""
+"""Which arithmetic is fastest here: measured, because the answer differs by a factor of fifty between CPUs."""
 
 import copy
 import logging
@@ -17,8 +17,8 @@ _log = logging.getLogger("medlearn.train")
 def choose_arithmetic(model: nn.Module, images: torch.Tensor, precision: str) -> tuple[str, torch.memory_format]:
     """Return the precision ("fp32", "bf16" or "fp16") and the memory format to train in.
 
-    CUDA: bf16 where the device computes it natively, else fp16. CPU: whatever a few steps show to be faster; a type or layout
-    that departs from fp32 and channels-last must be 1.2 times faster.
+    CUDA: bf16 where the device computes it natively, else fp16. CPU: whatever a few steps show to be faster; a type
+    or layout that departs from fp32 and channels-last must be 1.2 times faster.
 
     Parameters
     ----------
@@ -43,12 +43,16 @@ def choose_arithmetic(model: nn.Module, images: torch.Tensor, precision: str) ->
     if precision == "auto":
         fp32, bf16 = (_seconds(model, probe, p, torch.channels_last) for p in ("fp32", "bf16"))
         chosen = "bf16" if bf16 * _CLEARLY < fp32 else "fp32"
-        _log.info("one small step takes %.0f ms in fp32, %.0f ms in bf16: training in %s", 1e3 * fp32, 1e3 * bf16, chosen)
+        _log.info(
+            "one small step takes %.0f ms in fp32, %.0f ms in bf16: training in %s", 1e3 * fp32, 1e3 * bf16, chosen
+        )
     last, plain = (_seconds(model, probe, chosen, layout) for layout in (torch.channels_last, torch.contiguous_format))
     return chosen, torch.contiguous_format if plain * _CLEARLY < last else torch.channels_last
 
 
-def _seconds(model: nn.Module, images: torch.Tensor, precision: str, layout: torch.memory_format, repeats: int = 3) -> float:
+def _seconds(
+    model: nn.Module, images: torch.Tensor, precision: str, layout: torch.memory_format, repeats: int = 3
+) -> float:
     """Median time of forward and backward pass, after one to warm up."""
     model = copy.deepcopy(model).to(memory_format=layout).train()
     images = images.contiguous(memory_format=layout)

@@ -24,8 +24,9 @@ class Run:
     Parameters
     ----------
     folder : Path
-        With ``config.json`` (every setting), ``history.csv`` (loss and validation Dice), ``model.safetensors`` (the averaged
-        weights with their pre-processing), ``curves.png``, ``log.txt`` and ``state.pt`` (what ``--resume`` needs).
+        With ``config.json`` (every setting), ``history.csv`` (loss and validation Dice), ``model.safetensors`` (the
+        averaged weights with their pre-processing), ``curves.png``, ``log.txt`` and ``state.pt`` (what ``--resume``
+        needs).
 
     Raises
     ------
@@ -44,7 +45,7 @@ class Run:
     @cached_property
     def config(self) -> dict[str, Any]:
         """What was chosen, what "auto" became, and which cases were used."""
-        return json.loads((self.folder / CONFIG_FILE).read_text())
+        return read_config(self.folder)
 
     @cached_property
     def _checkpoint(self) -> tuple[nn.Module, Preprocess]:
@@ -69,6 +70,14 @@ class Run:
     def complete(self) -> bool:
         """Whether the whole budget was used; False after an interruption."""
         return bool(self.config["complete"])
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read ``config.json`` of a run folder; raise FileNotFoundError where there is none."""
+    path = Path(folder) / CONFIG_FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} is not a training run: it has no {CONFIG_FILE}")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_text(path: Path, text: str) -> None:

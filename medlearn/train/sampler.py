@@ -1,7 +1,8 @@
-"""The training slices, all of them on the device, and the draw of a batch: no worker processes, no per-sample Python."""
+"""The training slices, all on the device, and the draw of a batch: no worker processes, no per-sample Python."""
 
 import hashlib
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ class SliceSampler:
         # the rows of every sample's channels, (N, 1 + 2 · adjacent_slices)
         offsets = np.arange(-adjacent_slices, adjacent_slices + 1)
         starts = np.cumsum([0, *(len(image) for image in images)])
-        rows = [np.clip(np.arange(a, b)[:, None] + offsets, a, b - 1) for a, b in zip(starts, starts[1:], strict=False)]
+        rows = [np.clip(np.arange(a, b)[:, None] + offsets, a, b - 1) for a, b in pairwise(starts)]
         self.channels = torch.from_numpy(np.concatenate(rows)).to(device)
         present = [np.unique(mask) for volume in masks for mask in volume]
         labels = sorted(set(np.concatenate(present)) - {0})

@@ -1,0 +1,279 @@
+"""The command line: ``medlearn lab | doctor | info | convert | train | predict | evaluate``."""
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+from . import __version__
+
+_DATA = (
+    "a folder of images with their masks beside them (Case07.mhd, Case07_segmentation.mhd), or 'phantom' for the "
+    "built-in prostate phantom, or 'phantom:N' for N cases of it"
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; return the exit status: 0 done, 1 partly done, 2 wrong input, 130 interrupted."""
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if options.command is _lab:
+        options.jupyter = rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        return options.command(options) or 0
+    except (OSError, ValueError, ArithmeticError) as error:
+        print(f"medlearn: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("medlearn: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="medlearn",
+        description="Deep learning for medical images: the course and its tools. Not a medical device.",
+        epilog="'medlearn COMMAND --help' explains a command.",
+    )
+    parser.add_argument("--version", action="version", version=f"medlearn {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def add(name: str, function, text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+        command.set_defaults(command=function)
+        return command
+
+    lab = add("lab", _lab, "open the course in JupyterLab")
+    lab.add_argument(
+        "--folder", type=Path, default=Path("work"), help="where your copies of the notebooks lie (default: work)"
+    )
+    lab.epilog = "Other arguments go to JupyterLab, such as --no-browser --port 8899."
+
+    add("doctor", _doctor, "check versions, accelerator, widgets, disk and data, and name a remedy for each problem")
+
+    info = add("info", _info, "show geometry and header of an image file without reading its voxels")
+    info.add_argument("path", type=Path, metavar="PATH")
+    info.add_argument("--json", action="store_true", help="print JSON")
+
+    convert = add("convert", _convert, "write an image in another format; refuses what the new format would lose")
+    convert.add_argument("source", type=Path, metavar="SRC")
+    convert.add_argument(
+        "target", type=Path, metavar="DST", help="its extension chooses the format: .mhd, .nrrd, .nii.gz, .gipl ..."
+    )
+
+    _add_train(add("train", _train, "train a segmentation network on a folder of cases"))
+
+    predict = add("predict", _predict, "segment images with a trained network")
+    predict.add_argument("run", type=Path, metavar="RUN", help="folder that 'medlearn train' wrote")
+    predict.add_argument("data", metavar="IMAGE_OR_FOLDER", help=f"one image file, or {_DATA}; masks in it are ignored")
+    predict.add_argument(
+        "--out", type=Path, required=True, help="folder for <id>_segmentation files and predictions.json"
+    )
+    predict.add_argument("--held-out", action="store_true", help="only the cases that the training held out")
+    predict.add_argument("--probabilities", action="store_true", help="also write <id>_probabilities.mha")
+    predict.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+
+    evaluate = add("evaluate", _evaluate, "compare predictions with reference masks, case by case")
+    evaluate.add_argument("predictions", type=Path, metavar="PRED_FOLDER", help="folder that 'medlearn predict' wrote")
+    evaluate.add_argument("references", metavar="REFERENCE_FOLDER", help=_DATA)
+    evaluate.add_argument("--out", type=Path, required=True, help="folder for cases.csv, report.json and report.txt")
+    return parser
+
+
+def _add_train(train: argparse.ArgumentParser) -> None:
+    train.add_argument("data", metavar="DATA", help=_DATA)
+    train.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run; must not exist yet")
+    train.add_argument(
+        "--preset", default="unet2d", help="unet2d: a 2-D U-Net that sees a slice and its two neighbors (default)"
+    )
+    budget = train.add_mutually_exclusive_group()
+    budget.add_argument(
+        "--minutes", type=float, metavar="M", help="train for M minutes of wall-clock time (default: 10)"
+    )
+    budget.add_argument("--epochs", type=int, metavar="N", help="train for N passes over the slices")
+    held_out = train.add_mutually_exclusive_group()
+    held_out.add_argument(
+        "--fold", type=int, metavar="K", help="hold out every case whose position, modulo --folds, is K"
+    )
+    held_out.add_argument("--val", metavar="ID,ID", help="hold out these cases")
+    train.add_argument("--folds", type=int, default=5, help="number of folds (default: 5)")
+    train.add_argument(
+        "--labels",
+        nargs="+",
+        metavar="NAME=VALUE[,VALUE]",
+        help="labels to learn, such as gland=1,2; all in the masks by default",
+    )
+    train.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    train.add_argument("--precision", help="auto, fp32, bf16, fp16 (default: auto, the fastest one by timing)")
+    train.add_argument("--seed", type=int, help="of everything random (default: 0)")
+    train.add_argument("--resume", action="store_true", help="go on with the stopped run in RUN")
+    train.add_argument("--skip-bad", action="store_true", help="go on without the cases that cannot be used")
+
+
+def _lab(options) -> int:
+    from .lab import open_lab
+
+    return open_lab(options.folder, options.jupyter)
+
+
+def _doctor(options) -> int:
+    from .doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        print(finding)
+    return int(any(finding.remedy for finding in findings))
+
+
+def _info(options) -> None:
+    from .io import describe
+
+    description = describe(options.path)
+    print(json.dumps(description.to_dict(), indent=2) if options.json else description)
+
+
+def _convert(options) -> None:
+    from .io import load, save
+
+    print(f"wrote {save(load(options.source), options.target)}")
+
+
+def _train(options) -> int:
+    import torch
+
+    from .datasets import cases
+    from .errors import check_choice
+    from .nn import build
+    from .train import TrainConfig, fit
+    from .train.config import PRESETS
+    from .train.run import read_config
+
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("medlearn").setLevel(logging.INFO)
+    check_choice("--preset", options.preset, PRESETS)
+    preset = PRESETS[options.preset]
+    stored = read_config(options.out) if options.resume else None
+
+    labels = _parse_labels(options.labels) or (stored and stored["labels"])
+    everything = cases(options.data, labels=labels)
+    held_out = _held_out(everything.ids, options) or (stored["held_out_cases"] if stored else [])
+    usable = everything.check(skip_bad=options.skip_bad)
+    if left_out := sorted(set(everything.ids) - set(usable.ids)):
+        print(f"left out: {', '.join(left_out)}", file=sys.stderr)
+    held_out = [i for i in held_out if i in usable.ids]
+    if not held_out:
+        print(
+            "no case is held out: nothing will tell how well the network does on new cases (--fold, --val)",
+            file=sys.stderr,
+        )
+
+    given = {key: getattr(options, key) for key in ("minutes", "epochs", "device", "precision", "seed")}
+    given = {key: value for key, value in given.items() if value is not None}
+    if stored:
+        config = TrainConfig.from_dict({**stored["train"], **given})
+        model_config = stored["model"]
+    else:
+        config = TrainConfig(**preset["train"], **given)
+        n_labels = len(usable.labels)
+        channels = {"in_channels": 1 + 2 * config.adjacent_slices, "out_channels": 1 if n_labels == 1 else n_labels + 1}
+        model_config = {**preset["model"], **channels}
+    torch.manual_seed(config.seed)
+    run = fit(
+        build(model_config),
+        usable.without(held_out),
+        held_out=usable.select(held_out),
+        config=config,
+        out=options.out,
+        resume=options.resume,
+    )
+    state = "trained" if run.complete else "interrupted; --resume goes on from here"
+    print(f"{run.folder}: {state}")
+    return 0 if run.complete else 130
+
+
+def _parse_labels(texts: list[str] | None) -> dict[str, list[int]] | None:
+    labels = {}
+    for text in texts or []:
+        name, equals, values = text.partition("=")
+        try:
+            labels[name] = [int(value) for value in values.split(",")]
+        except ValueError:
+            equals = ""
+        if not (name and equals):
+            raise ValueError(f"--labels wants NAME=VALUE[,VALUE] such as gland=1,2; got {text!r}")
+    return labels or None
+
+
+def _held_out(ids: tuple[str, ...], options) -> list[str]:
+    if options.val:
+        wanted = options.val.split(",")
+        if unknown := sorted(set(wanted) - set(ids)):
+            raise ValueError(f"--val names unknown cases: {', '.join(unknown)}; the set has {', '.join(ids)}")
+        return wanted
+    if options.fold is None:
+        return []
+    if not 0 <= options.fold < options.folds <= len(ids):
+        raise ValueError(
+            f"--fold must lie between 0 and {options.folds - 1} (--folds {options.folds}), with at least as many cases "
+            f"as folds; got --fold {options.fold} and {len(ids)} cases"
+        )
+    return list(ids[options.fold :: options.folds])
+
+
+def _predict(options) -> int:
+    from .datasets import cases
+    from .inference import predict, to_labels
+    from .io import load, save, stem, suffix
+    from .report import Predictions
+    from .train import Run
+
+    run = Run(options.run)
+    path = Path(options.data)
+    if path.is_file():
+        ids, read, suffixes = [stem(path)], lambda _: load(path), {stem(path): suffix(path)}
+    else:
+        data = cases(options.data)
+        ids, read, suffixes = list(data.ids), data.read_image, data.suffixes
+    if options.held_out:
+        ids = run.config["held_out_cases"]
+        if not ids:
+            raise ValueError(f"{options.run} held no case out; leave --held-out away to predict every image")
+        if missing := sorted(set(ids) - set(suffixes)):
+            raise FileNotFoundError(f"{options.data} lacks held-out cases of the run: {', '.join(missing)}")
+
+    options.out.mkdir(parents=True, exist_ok=True)
+    files, failed = {}, {}
+    for case_id in ids:
+        try:
+            probabilities = predict(run, read(case_id), device=options.device)
+            extension = {".jpg": ".png", ".jpeg": ".png"}.get(suffixes[case_id], suffixes[case_id])
+            target = save(to_labels(probabilities), options.out / f"{case_id}_segmentation{extension}")
+            if options.probabilities:
+                save(probabilities, options.out / f"{case_id}_probabilities.mha")
+        except (OSError, ValueError) as error:
+            failed[case_id] = error
+            print(f"medlearn: {case_id}: {error}", file=sys.stderr)
+            continue
+        files[case_id] = target.name
+        print(f"wrote {target}")
+    Predictions(
+        folder=options.out,
+        requested=ids,
+        files=files,
+        labels=run.config["labels"],
+        training_cases=run.config["training_cases"],
+        run=str(options.run),
+    ).save()
+    return int(bool(failed))
+
+
+def _evaluate(options) -> None:
+    from .datasets import cases
+    from .report import Predictions, evaluate_cases, format_report, write_report
+
+    table = evaluate_cases(Predictions.open(options.predictions), cases(options.references))
+    write_report(table, options.out)
+    print(format_report(table))

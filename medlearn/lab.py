@@ -1,0 +1,44 @@
+"""``medlearn lab``: the course in JupyterLab, on copies of the notebooks."""
+
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+# An installed package carries the notebooks; a checkout has them beside it.
+_SOURCES = (_PACKAGE / "_notebooks", _PACKAGE.parent / "notebooks")
+
+
+def copy_notebooks(folder: Path) -> list[Path]:
+    """Copy the notebooks that `folder` does not have yet, so that a student's own changes stay; return the new files.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the notebooks of the course are not installed.
+    """
+    source = next((path for path in _SOURCES if path.is_dir()), None)
+    if source is None:
+        raise FileNotFoundError("the notebooks of the course are not installed with this package")
+    new = []
+    for notebook in sorted(source.rglob("*.ipynb")):
+        target = folder / notebook.relative_to(source)
+        if not target.exists() and ".ipynb_checkpoints" not in notebook.parts:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(notebook, target)
+            new.append(target)
+    return new
+
+
+def open_lab(folder: Path, arguments: list[str]) -> int:
+    """Open JupyterLab in `folder`, filled by `copy_notebooks`; return its exit status."""
+    if find_spec("jupyterlab") is None:
+        raise FileNotFoundError('JupyterLab is not installed: pip install "medlearn[lab]"')
+    new = copy_notebooks(folder)
+    print(f"{folder}: {len(new)} new notebook(s)")
+    # the "news" question would cover the page, and asks the network
+    disable = ["labextension", "disable", "@jupyterlab/apputils-extension:announcements"]
+    subprocess.run([sys.executable, "-m", "jupyter", *disable], check=False, capture_output=True)
+    return subprocess.run([sys.executable, "-m", "jupyter", "lab", f"--notebook-dir={folder}", *arguments]).returncode

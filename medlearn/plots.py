@@ -1,0 +1,252 @@
+"""Figures for the course: slices, overlays and learning curves, in millimeters and with their physical proportions.
+
+Every function returns a Matplotlib figure that a notebook shows as a picture, and leaves ``matplotlib.pyplot`` alone:
+no figure stays open, no setting is changed. Masks are told apart by line style as well as by color.
+"""
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from .errors import check_choice
+from .volume import Volume
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# From the palette of Okabe and Ito (2008), which color-blind readers can tell apart; these four stand out on gray.
+COLORS = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7")
+LINE_STYLES = ("solid", "dashed", "dotted", "dashdot")
+
+
+class _Picture(Figure):
+    """A figure that shows itself in a notebook, without the global state of pyplot."""
+
+    def __init__(self, size: tuple[float, float]):
+        super().__init__(figsize=size, layout="constrained")
+
+    def _repr_png_(self) -> bytes:
+        buffer = BytesIO()
+        self.savefig(buffer, format="png", dpi=80, metadata={"Software": None})  # no version number in the file
+        return buffer.getvalue()
+
+
+def show_slices(
+    volume: Volume,
+    mask: Volume | None = None,
+    *,
+    slices: Sequence[int] | None = None,
+    axis: str = "z",
+) -> Figure:
+    """Show slices of a volume side by side, with the outline of a mask.
+
+    Parameters
+    ----------
+    volume : Volume
+        With axes zyx, or yx for a picture.
+    mask : Volume, optional
+        On the same grid: booleans, labels (0 is background) or probabilities (outlined at 0.5).
+    slices : sequence of int, optional
+        Indices along `axis`; six evenly spaced ones where it is not given.
+    axis : {"z", "y", "x"}
+        Index axis that the slices are cut across.
+
+    Returns
+    -------
+    matplotlib Figure
+        One panel per slice, axes in mm from the center of the first voxel.
+
+    Raises
+    ------
+    GridMismatchError
+        If `mask` lies on another grid.
+    ValueError
+        If a slice does not exist, or the volume has other axes.
+    """
+    check_choice("axis", axis, ("z", "y", "x"))
+    n = _stack(volume).shape["zyx".index(axis)]
+    if slices is None:
+        slices = np.unique(np.linspace(0, n - 1, min(6, n) + 2).round().astype(int)[1:-1])
+    columns = min(3, len(slices))
+    figure, panels = _panels(volume, axis, -(-len(slices) // columns), columns)
+    for panel, index in zip(panels, slices, strict=False):
+        _draw(panel, volume, [mask] if mask is not None else [], axis, int(index))
+        panel.set_title(f"slice {axis} = {index}", fontsize=10)
+    for panel in panels[len(slices) :]:
+        panel.remove()
+    return figure
+
+
+def show_overlay(
+    image: Volume,
+    *masks: Volume,
+    labels: Sequence[str],
+    z: int | None = None,
+    margin_mm: float | None = None,
+) -> Figure:
+    """Show the outlines of one or more masks on one slice of the image, with a legend.
+
+    Parameters
+    ----------
+    image : Volume
+    *masks : Volume
+        At least one, at most four, on the grid of `image`.
+    labels : sequence of str
+        Name of each mask for the legend.
+    z : int, optional
+        The slice; the one with the largest area of the first mask where it is not given.
+    margin_mm : float, optional
+        Show only so much around the masks, in mm; everything where it is not given.
+
+    Returns
+    -------
+    matplotlib Figure
+
+    Raises
+    ------
+    GridMismatchError, ValueError
+        If the masks do not fit the image, or the labels do not fit the masks.
+    """
+    return show_comparison(image, {"": masks}, labels=labels, z=z, margin_mm=margin_mm)
+
+
+def show_comparison(
+    image: Volume,
+    panels: Mapping[str, Sequence[Volume]],
+    *,
+    labels: Sequence[str],
+    z: int | None = None,
+    margin_mm: float | None = None,
+) -> Figure:
+    """Show one slice several times, each time with other masks: predictions of several networks, or of one that learns.
+
+    Parameters
+    ----------
+    image : Volume
+    panels : mapping of str to sequence of Volume
+        Title of each panel to the masks outlined in it.
+    labels, z, margin_mm
+        As in `show_overlay`; `labels` name the masks of every panel in their order.
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    for masks in panels.values():
+        if not 1 <= len(masks) == len(labels) <= len(COLORS):
+            raise ValueError(
+                f"give one to {len(COLORS)} masks and a label for each; got {len(masks)} masks, {len(labels)} labels"
+            )
+    every = [mask for masks in panels.values() for mask in masks]
+    areas = _inside(every[0]).sum((1, 2))
+    z = int(areas.argmax()) if z is None else z
+    figure, axes = _panels(image, "z", 1, len(panels))
+    for panel, (title, masks) in zip(axes, panels.items(), strict=True):
+        _draw(panel, image, masks, "z", z)
+        panel.set_title(title, fontsize=10)
+        if margin_mm is not None:
+            _zoom(panel, image, every, z, margin_mm)
+    handles = [
+        Line2D([], [], color=color, linestyle=style, label=label)
+        for color, style, label in zip(COLORS, LINE_STYLES, labels, strict=False)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(labels), fontsize=9)
+    return figure
+
+
+def plot_curves(history: "pd.DataFrame") -> Figure:
+    """Plot how a training went: loss of the training cases, Dice of the held-out cases.
+
+    Parameters
+    ----------
+    history : DataFrame
+        Columns ``step``, ``train_loss`` and ``val_dice`` (missing where it was not measured), as `Run.history`.
+    """
+    figure = _Picture((8, 3))
+    loss, score = figure.subplots(1, 2)
+    loss.plot(history["step"], history["train_loss"], color="black")
+    loss.set(title="Training cases", xlabel="step", ylabel="loss (lower is better)")
+    measured = history[history["val_dice"].notna()]
+    score.plot(measured["step"], measured["val_dice"].astype(float), "o--", color="#0072B2")
+    score.set(title="Held-out cases", xlabel="step", ylabel="Dice (higher is better)", ylim=(0, 1))
+    for axes in (loss, score):
+        axes.set_xlim(left=0)
+        axes.grid(alpha=0.3)
+    return figure
+
+
+def _stack(volume: Volume) -> np.ndarray:
+    """Voxels as (z, y, x); a picture becomes a stack of one."""
+    if volume.axes not in ("zyx", "yx"):
+        raise ValueError(f"only volumes with axes zyx or yx can be shown; got {volume.axes!r}")
+    return volume.array if volume.axes == "zyx" else volume.array[None]
+
+
+def _inside(mask: Volume) -> np.ndarray:
+    return _stack(mask) >= 0.5  # True, a label, or a probability that rounds up
+
+
+def _plane(volume: Volume, axis: str) -> tuple[int, list[str], list[float], list[float]]:
+    """Position of `axis`; names, spacing and size in mm of the other two, vertical first."""
+    spacing = (1.0, *volume.spacing)[-3:]
+    others = [i for i in range(3) if "zyx"[i] != axis]
+    size = [_stack(volume).shape[i] * spacing[i] for i in others]
+    return "zyx".index(axis), ["zyx"[i] for i in others], [spacing[i] for i in others], size
+
+
+def _panels(volume: Volume, axis: str, rows: int, columns: int) -> tuple[Figure, list[Axes]]:
+    """A figure whose panels have the proportions of the slice, in mm."""
+    height, width = _plane(volume, axis)[3]
+    inches = min(9 / columns, 4.5)  # of a panel's width; the labels of the axes take half an inch
+    figure = _Picture((columns * inches, rows * ((inches - 0.5) * min(height / width, 2) + 0.7)))
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    return figure, list(panels.flat)
+
+
+def _draw(panel: Axes, image: Volume, masks: Sequence[Volume], axis: str, index: int) -> None:
+    """Draw a slice in gray and the masks' outlines with a faint fill; axes in mm."""
+    position, (vertical, horizontal), spacing, _ = _plane(image, axis)
+    stack = _stack(image)
+    n = stack.shape[position]
+    if not 0 <= index < n:
+        raise ValueError(f"there is no slice {axis} = {index}; the volume has {n}, from 0 to {n - 1}")
+    slice_ = stack.take(index, position)
+    y, x = (np.arange(n) * s for n, s in zip(slice_.shape, spacing, strict=True))
+    top, left = spacing[0] / 2, spacing[1] / 2  # pixels reach half a spacing beyond their centers
+    low, high = np.percentile(stack, [0.5, 99.5])
+    up = vertical == "z"  # the head belongs at the top; rows of an axial slice run from front to back, downwards
+    panel.imshow(
+        slice_,
+        cmap="gray",
+        vmin=low,
+        vmax=high,
+        origin="lower" if up else "upper",
+        extent=(-left, x[-1] + left, *((-top, y[-1] + top) if up else (y[-1] + top, -top))),
+        aspect="equal",
+        interpolation="nearest",
+    )
+    for mask, color, style in zip(masks, COLORS, LINE_STYLES, strict=False):
+        image.check_same_grid(mask, "image and mask")
+        inside = _inside(mask).take(index, position)
+        if inside.any() and not inside.all():
+            panel.contourf(x, y, inside, levels=[0.5, 1.5], colors=[color], alpha=0.2)
+            panel.contour(x, y, inside, levels=[0.5], colors=[color], linestyles=[style], linewidths=1.8)
+    panel.set(xlabel=f"{horizontal} (mm)", ylabel=f"{vertical} (mm)")
+    panel.label_outer()
+
+
+def _zoom(panel: Axes, image: Volume, masks: Sequence[Volume], z: int, margin_mm: float) -> None:
+    """Limit a panel to the masks' bounding box in slice z and a margin."""
+    inside = np.any([_inside(mask)[z] for mask in masks], axis=0)
+    if not inside.any():
+        return
+    (top, bottom), (left, right) = (
+        (i.min() * s - margin_mm, i.max() * s + margin_mm)
+        for i, s in zip(inside.nonzero(), image.spacing[-2:], strict=True)
+    )
+    panel.set(xlim=(left, right), ylim=(bottom, top))
