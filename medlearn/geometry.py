@@ -77,6 +77,7 @@ def _resample_onto(volume: Volume, grid: Volume, interpolation: str, outside: fl
     kind = sitk.sitkLinear if interpolation == "linear" else sitk.sitkNearestNeighbor
     image = sitk.Resample(to_sitk(volume), to_sitk(grid), sitk.Transform(), kind, float(outside))
     array = from_sitk(image).array
+    array = array.reshape(grid.spatial_shape + volume.array.shape[len(volume.spacing) :])  # ITK drops a lone component
     if array.dtype.kind == "f" and dtype.kind != "f":
         array = np.rint(array)
     return replace(grid, array=array.astype(dtype), axes=volume.axes, meta=volume.meta)

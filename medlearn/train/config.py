@@ -39,7 +39,7 @@ class TrainConfig:
     device : str
         "auto" takes CUDA, then Apple's MPS, then the CPU.
     precision : {"auto", "fp32", "bf16", "fp16"}
-        "auto" decides by what the device can do, on a CPU by timing (bf16 is 2.4 times faster with AMX and 10 to 25 times
+        "auto" decides by what the device can do, on a CPU by timing (bf16 is 2.4 times faster with AMX, 10 to 25 times
         *slower* on an ordinary laptop).
     seed : int
         Of everything random. (seed, step, sample) determine every draw.
