@@ -41,7 +41,7 @@ def predict(
     image: Volume,
     *,
     preprocess: Preprocess | None = None,
-    flip: bool = True,
+    flip: bool | None = None,
     device: str = "auto",
     batch_size: int = 16,
 ) -> Volume:
@@ -53,8 +53,9 @@ def predict(
         A finished training, or a bare network together with `preprocess`.
     image : Volume
         With axes zyx or yx.
-    flip : bool
-        Average the prediction with that of the left-right mirrored image: twice the time, a little more Dice.
+    flip : bool, optional
+        Average the prediction with that of the left-right mirrored image: twice the time, a little more Dice. Where
+        it is not given, this is done if training exchanged left and right too (`Preprocess.mirror`).
     device : str
     batch_size : int
         Slices per forward pass.
@@ -74,7 +75,11 @@ def predict(
     model = model.to(choose_device(device)).eval()
     slices = preprocess.image(image)
     probabilities = predict_slices(
-        model, slices, adjacent_slices=preprocess.adjacent_slices, flip=flip, batch_size=batch_size
+        model,
+        slices,
+        adjacent_slices=preprocess.adjacent_slices,
+        flip=preprocess.mirror if flip is None else flip,
+        batch_size=batch_size,
     )
     return preprocess.restore(probabilities, image)
 

@@ -25,6 +25,8 @@ class Preprocess:
         Names of the foreground labels 1, 2, ... that the network predicts.
     adjacent_slices : int
         How many neighbors on each side enter as extra channels ("2.5-D").
+    mirror : bool
+        Whether left and right may be exchanged, because training did so too; prediction then averages both views.
     percentiles : (float, float)
         Gray values are clipped to these percentiles of the volume, then brought to mean 0 and standard deviation 1.
     """
@@ -33,6 +35,7 @@ class Preprocess:
     canvas: tuple[int, int]
     labels: tuple[str, ...] = ("foreground",)
     adjacent_slices: int = 0
+    mirror: bool = True
     percentiles: tuple[float, float] = (0.5, 99.5)
 
     @classmethod
@@ -44,6 +47,7 @@ class Preprocess:
         multiple: int = 16,
         labels: Sequence[str] = ("foreground",),
         adjacent_slices: int = 0,
+        mirror: bool = True,
     ) -> "Preprocess":
         """Choose pixel size and canvas for a training set.
 
@@ -54,7 +58,7 @@ class Preprocess:
             In mm; the median over `images` where it is not given.
         multiple : int
             The canvas is the smallest one that holds every image and is a multiple of this along both axes.
-        labels, adjacent_slices
+        labels, adjacent_slices, mirror
             Kept as they are.
         """
         grids = [(image.spacing[1:], image.spatial_shape[1:]) for image in map(_to_slices, images)]
@@ -64,7 +68,7 @@ class Preprocess:
         spacing = np.median(spacings, axis=0) if spacing is None else np.array(spacing, float)
         largest = (shapes * spacings / spacing).max(axis=0).round()
         canvas = np.ceil(largest / multiple).astype(int) * multiple
-        return cls(tuple(spacing.tolist()), tuple(canvas.tolist()), tuple(labels), adjacent_slices)
+        return cls(tuple(spacing.tolist()), tuple(canvas.tolist()), tuple(labels), adjacent_slices, mirror)
 
     def image(self, image: Volume) -> np.ndarray:
         """Slices of `image` as the network wants them: float32 (z, *canvas), mean 0, standard deviation 1."""

@@ -5,9 +5,7 @@ import torch
 
 from medlearn.augment import Augment, warp
 
-NONE = Augment(
-    rotation_deg=0, translation_mm=0, scale=0, shear=0, flip=0, contrast=0, brightness=0, gamma=0, bias=0
-)
+NONE = Augment(rotation_deg=0, translation_mm=0, scale=0, shear=0, flip=0, contrast=0, brightness=0, gamma=0, bias=0)
 SPACING = (1.0, 0.5)
 
 
@@ -80,7 +78,9 @@ def test_same_numbers_same_change_wherever_the_sample_stands():
 
 def test_intensity_leaves_order_of_gray_values_without_bias_field():
     images = torch.linspace(-2, 3, 64).view(1, 1, 8, 8)
-    changed, _ = replace(NONE, gamma=0.5, contrast=0.3, brightness=0.3)(images, torch.zeros(1, 8, 8), uniform(1), SPACING)
+    changed, _ = replace(NONE, gamma=0.5, contrast=0.3, brightness=0.3)(
+        images, torch.zeros(1, 8, 8), uniform(1), SPACING
+    )
     assert (changed.flatten().diff() > 0).all()
     assert not torch.allclose(changed, images, atol=0.01)
 

@@ -150,7 +150,9 @@ def _as_itk(volume):
         (lambda v: orient(v, "XYZ"), "such as 'LPS'"),
         (lambda v: orient(Volume(array=np.zeros((2, 2)), spacing=(1, 1), axes="yx")), "axes zyx"),
         (
-            lambda v: resample_like(v, Volume(array=np.zeros((2, 2)), spacing=(1, 1), axes="yx"), interpolation="linear"),
+            lambda v: resample_like(
+                v, Volume(array=np.zeros((2, 2)), spacing=(1, 1), axes="yx"), interpolation="linear"
+            ),
             "nothing to align",
         ),
     ],

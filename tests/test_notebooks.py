@@ -154,6 +154,13 @@ def texts(notebook):
             "([Dice 1945](https://doi.org/10.2307/1932409))\n\n"
             "* Dice (1945). Measures of association. *Ecology*. <https://doi.org/10.2307/1932409>",
         ),
+        (
+            "{cite:t}`ronneberger2015,dice1945`\n\n```{bibliography}\n```",
+            "[Ronneberger et al. (2015)](https://example.org/u-net) and "
+            "[Dice (1945)](https://doi.org/10.2307/1932409)\n\n"
+            "* Dice (1945). Measures of association. *Ecology*. <https://doi.org/10.2307/1932409>\n"
+            "* Ronneberger, Fischer, Brox (2015). U-Net: networks. *MICCAI*. <https://example.org/u-net>",
+        ),
     ],
 )
 def test_myst_becomes_markdown(convert, myst, markdown):

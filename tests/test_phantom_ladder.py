@@ -41,9 +41,8 @@ def best_interval_dice(image, mask, n_bins=256):
     edges[-1] += 1
     everywhere = np.concatenate([[0], np.cumsum(np.histogram(image, edges)[0])])
     inside = np.concatenate([[0], np.cumsum(np.histogram(image[mask], edges)[0])])
-    hits = inside[None, :] - inside[:, None]  # (a, b)
-    taken = everywhere[None, :] - everywhere[:, None]
-    return np.max(np.where(taken > 0, 2 * hits / (taken + inside[-1]), 0))
+    a, b = np.triu_indices(len(edges), 1)
+    return np.max(2 * (inside[b] - inside[a]) / (everywhere[b] - everywhere[a] + inside[-1]))
 
 
 def mean_shape_dice(masks, thresholds=(0.3, 0.4, 0.5)):

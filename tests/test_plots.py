@@ -122,8 +122,16 @@ def test_overlay_takes_the_slice_with_most_of_the_first_mask(image, mask):
 
 def test_margin_shows_the_surroundings_of_the_masks(image, mask):
     panel = plots.show_overlay(image, mask, labels=["gland"], z=4, margin_mm=2).axes[0]
-    assert panel.get_xlim() == pytest.approx((8 * 0.75 - 2, 13 * 0.75 + 2))
-    assert panel.get_ylim() == pytest.approx((19 * 0.5 + 2, 10 * 0.5 - 2))
+    assert panel.get_xlim() == pytest.approx((7.5 * 0.75 - 2, 13.5 * 0.75 + 2))
+    assert panel.get_ylim() == pytest.approx((19.5 * 0.5 + 2, 9.5 * 0.5 - 2))
+
+
+def test_without_margin_the_whole_slice_is_shown(image, mask):
+    panel = plots.show_overlay(image, mask, labels=["gland"], z=4).axes[0]
+    assert panel.get_xlim() == pytest.approx((-0.375, 22.125))
+    assert panel.get_ylim() == pytest.approx((19.75, -0.25))
+    empty = plots.show_overlay(image, mask, labels=["gland"], z=0, margin_mm=2).axes[0]  # no mask to look around
+    assert empty.get_xlim() == pytest.approx((-0.375, 22.125))
 
 
 def test_comparison_has_a_titled_panel_per_entry(image, mask):

@@ -156,7 +156,12 @@ def test_case_refuses_a_mask_on_another_grid():
 
 @pytest.mark.parametrize(
     ("shape", "axes", "spacing"),
-    [((5, 6), "yx", (2, 3)), ((4, 5, 6), "zyx", (3, 2, 1)), ((4, 5, 6, 3), "zyxc", (3, 2, 1)), ((2, 4, 5, 6), "tzyx", (3, 2, 1))],
+    [
+        ((5, 6), "yx", (2, 3)),
+        ((4, 5, 6), "zyx", (3, 2, 1)),
+        ((4, 5, 6, 3), "zyxc", (3, 2, 1)),
+        ((2, 4, 5, 6), "tzyx", (3, 2, 1)),
+    ],
 )
 def test_through_simpleitk_and_back(shape, axes, spacing):
     direction = np.eye(3) if axes == "yx" else TILTED

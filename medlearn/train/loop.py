@@ -96,7 +96,7 @@ def fit(
     settled = _open_folder(out, plan, resume)
     with _log_to(out / LOG_FILE), _keep_random_state():
         device = choose_device(config.device)
-        preprocess = _fit_preprocess(model, cases, plan)
+        preprocess = _fit_preprocess(model, cases, config, tuple(plan["labels"]))
         sampler = _load_slices(cases, preprocess, config, device)
         validation = Validation(held_out, preprocess)
         model.to(device)
@@ -385,24 +385,30 @@ def _open_folder(out: Path, plan: dict, resume: bool) -> tuple[str, torch.memory
     return stored["precision"], getattr(torch, stored["memory_format"].removeprefix("torch."))
 
 
-def _fit_preprocess(model: nn.Module, cases: Sequence[Case], plan: dict) -> Preprocess:
+def _fit_preprocess(model: nn.Module, cases: Sequence[Case], config: TrainConfig, labels: Sequence[str]) -> Preprocess:
     """Pixel size and canvas from the training cases; the canvas can be halved at every level of the network."""
     return Preprocess.fit(
         (case.image for case in cases),
-        spacing=plan["train"]["spacing"],
-        multiple=2 ** (len(model.config.get("widths", (0, 0, 0, 0, 0))) - 1),
-        labels=tuple(plan["labels"]),
-        adjacent_slices=plan["train"]["adjacent_slices"],
+        spacing=config.spacing,
+        multiple=2 ** (len(model.config["widths"]) - 1),
+        labels=labels,
+        adjacent_slices=config.adjacent_slices,
+        mirror=config.augment is not None and config.augment.flip > 0,
     )
 
 
 def _load_slices(
     cases: Sequence[Case], preprocess: Preprocess, config: TrainConfig, device: torch.device
 ) -> SliceSampler:
-    pairs = [
-        (preprocess.image(case.image).astype(np.float16), preprocess.mask(case.mask)) for case in _with_masks(cases)
-    ]
-    images, masks = zip(*pairs, strict=True)
+    images, masks = [], []
+    for case in _with_masks(cases):
+        if (highest := case.mask.array.max()) > len(preprocess.labels):
+            raise ValueError(
+                f"case {case.id} holds label {highest}, but there are {len(preprocess.labels)} to learn; "
+                "medlearn.cases(..., labels={...}) chooses and merges labels"
+            )
+        images.append(preprocess.image(case.image).astype(np.float16))
+        masks.append(preprocess.mask(case.mask))
     _log.info(
         "%d slices of %d cases, %d×%d pixels of %.3g mm",
         sum(map(len, images)),

@@ -50,8 +50,8 @@ class Bar:
     """One line that shows how far training is, with loss, Dice and the time left. Silent where nobody looks."""
 
     def __init__(self, enabled: bool):
-        watched = sys.stderr.isatty() or "ipykernel" in sys.modules
-        layout = "{percentage:3.0f}% |{bar:24}| {postfix}"
+        watched = sys.stderr.isatty() or _in_notebook()
+        layout = "{percentage:3.0f}% |{bar:24}| {desc}"
         self._bar = tqdm(total=1.0, disable=not (enabled and watched), bar_format=layout, file=sys.stderr)
         self._shown = float("-inf")
 
@@ -64,8 +64,14 @@ class Bar:
         minutes, seconds = divmod(round(seconds_left), 60)
         facts = [f"loss {float(loss):.3f}"] + ([f"Dice {score:.3f}"] if score is not None else [])
         self._bar.n = min(share, 1.0)
-        self._bar.set_postfix_str(" · ".join([*facts, f"{minutes}:{seconds:02d} left"]).removeprefix(", "))
+        self._bar.set_description_str(" · ".join([*facts, f"{minutes}:{seconds:02d} left"]))
 
     def close(self) -> None:
         """Leave the line as it is."""
         self._bar.close()
+
+
+def _in_notebook() -> bool:
+    """Whether an IPython shell, a notebook's kernel say, runs this code."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and ipython.get_ipython() is not None
