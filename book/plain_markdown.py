@@ -67,8 +67,9 @@ def bibliography_entry(reference: dict[str, str]) -> str:
     """One line of the list of references."""
     names = authors(reference)
     who = ", ".join(names) if len(names) <= 3 else f"{names[0]} et al."
+    what = reference["title"].translate({ord("{"): None, ord("}"): None})  # braces keep capitals in BibTeX
     where = reference.get("journal") or reference.get("booktitle") or reference["publisher"]
-    return f"* {who} ({reference['year']}). {reference['title'].strip('{}')}. *{where}*. <{url(reference)}>"
+    return f"* {who} ({reference['year']}). {what}. *{where}*. <{url(reference)}>"
 
 
 class PlainMarkdown:

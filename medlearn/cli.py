@@ -4,6 +4,8 @@ import argparse
 import json
 import logging
 import sys
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 
 from . import __version__
@@ -132,7 +134,18 @@ def _info(options) -> None:
     from .io import describe
 
     description = describe(options.path)
-    print(json.dumps(description.to_dict(), indent=2) if options.json else description)
+    if options.json:
+        facts = {field.name: getattr(description, field.name) for field in fields(description)}
+        print(json.dumps(facts, indent=2, default=_plain))
+    else:
+        print(description)
+
+
+def _plain(value):
+    """Arrays and mappings as JSON knows them; everything else as text."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return dict(value) if isinstance(value, Mapping) else str(value)
 
 
 def _convert(options) -> None:

@@ -73,7 +73,8 @@ def show_slices(
     if slices is None:
         slices = np.unique(np.linspace(0, n - 1, min(6, n) + 2).round().astype(int)[1:-1])
     columns = min(3, len(slices))
-    figure, panels = _panels(volume, axis, -(-len(slices) // columns), columns)
+    height, width = _plane(volume, axis)[3]
+    figure, panels = _panels(-(-len(slices) // columns), columns, height / width)
     for panel, index in zip(panels, slices, strict=False):
         _draw(panel, volume, [mask] if mask is not None else [], axis, int(index))
         panel.set_title(f"slice {axis} = {index}", fontsize=10)
@@ -101,7 +102,7 @@ def show_overlay(
     z : int, optional
         The slice; the one with the largest area of the first mask where it is not given.
     margin_mm : float, optional
-        Show only so much around the masks, in mm; everything where it is not given.
+        Show only so much around the first mask, in mm; everything where it is not given.
 
     Returns
     -------
@@ -145,12 +146,13 @@ def show_comparison(
     every = [mask for masks in panels.values() for mask in masks]
     areas = _inside(every[0]).sum((1, 2))
     z = int(areas.argmax()) if z is None else z
-    figure, axes = _panels(image, "z", 1, len(panels))
+    limits = _limits(image, every[0], z, margin_mm)
+    (left, right), (bottom, top) = limits["xlim"], limits["ylim"]
+    figure, axes = _panels(1, len(panels), (bottom - top) / (right - left), texts=1.6)
     for panel, (title, masks) in zip(axes, panels.items(), strict=True):
         _draw(panel, image, masks, "z", z)
+        panel.set(**limits)
         panel.set_title(title, fontsize=10)
-        if margin_mm is not None:
-            _zoom(panel, image, every, z, margin_mm)
     handles = [
         Line2D([], [], color=color, linestyle=style, label=label)
         for color, style, label in zip(COLORS, LINE_STYLES, labels, strict=False)
@@ -199,13 +201,11 @@ def _plane(volume: Volume, axis: str) -> tuple[int, list[str], list[float], list
     return "zyx".index(axis), ["zyx"[i] for i in others], [spacing[i] for i in others], size
 
 
-def _panels(volume: Volume, axis: str, rows: int, columns: int) -> tuple[Figure, list[Axes]]:
-    """A figure whose panels have the proportions of the slice, in mm."""
-    height, width = _plane(volume, axis)[3]
-    inches = min(9 / columns, 4.5)  # of a panel's width; the labels of the axes take half an inch
-    figure = _Picture((columns * inches, rows * ((inches - 0.5) * min(height / width, 2) + 0.7)))
-    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    return figure, list(panels.flat)
+def _panels(rows: int, columns: int, ratio: float, *, texts: float = 0.8) -> tuple[Figure, list[Axes]]:
+    """A figure whose panels are `ratio` times as high as wide, with so many inches for the `texts` above and below."""
+    inches = min(9 / columns, 4.5)  # of a panel's width; the labels of its axes take about half an inch
+    figure = _Picture((columns * inches, rows * ((inches - 0.5) * min(ratio, 2) + texts)))
+    return figure, list(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).flat)
 
 
 def _draw(panel: Axes, image: Volume, masks: Sequence[Volume], axis: str, index: int) -> None:
@@ -240,13 +240,13 @@ def _draw(panel: Axes, image: Volume, masks: Sequence[Volume], axis: str, index:
     panel.label_outer()
 
 
-def _zoom(panel: Axes, image: Volume, masks: Sequence[Volume], z: int, margin_mm: float) -> None:
-    """Limit a panel to the masks' bounding box in slice z and a margin."""
-    inside = np.any([_inside(mask)[z] for mask in masks], axis=0)
-    if not inside.any():
-        return
+def _limits(image: Volume, mask: Volume, z: int, margin_mm: float | None) -> dict[str, tuple[float, float]]:
+    """Range of x and y in mm: the whole slice, or the mask's bounding box in slice z and a margin."""
+    shown = _inside(mask)[z]
+    if margin_mm is None or not shown.any():
+        shown, margin_mm = np.ones(image.shape[-2:], bool), 0
     (top, bottom), (left, right) = (
-        (i.min() * s - margin_mm, i.max() * s + margin_mm)
-        for i, s in zip(inside.nonzero(), image.spacing[-2:], strict=True)
+        ((i.min() - 0.5) * s - margin_mm, (i.max() + 0.5) * s + margin_mm)
+        for i, s in zip(shown.nonzero(), image.spacing[-2:], strict=True)
     )
-    panel.set(xlim=(left, right), ylim=(bottom, top))
+    return {"xlim": (left, right), "ylim": (bottom, top)}

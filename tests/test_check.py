@@ -2,6 +2,8 @@
 
 import inspect
 import itertools
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ import medlearn.check as check
 from medlearn.check import chapter00
 from medlearn.check._core import Exercise, Wrong
 
-EXERCISES = [value for value in vars(chapter00).values() if isinstance(value, Exercise)]
+CHAPTERS = [import_module(f"medlearn.check.{path.stem}") for path in Path(check.__file__).parent.glob("chapter*.py")]
+EXERCISES = [value for chapter in CHAPTERS for value in vars(chapter).values() if isinstance(value, Exercise)]
+EXERCISES.sort(key=lambda exercise: exercise.number)
 MISTAKES = [
     pytest.param(exercise, name, id=f"{exercise.number}-{name}") for exercise in EXERCISES for name in exercise.wrong
 ]

@@ -648,3 +648,23 @@ def test_big_endian_nifti(tmp_path):
     volume = load(tmp_path / "a.nii")
     np.testing.assert_array_equal(volume.array, array.T)
     assert volume.spacing == (4, 3, 2)
+
+
+def test_tiff_whose_pages_go_round_in_a_circle(tmp_path, capfd):
+    path = save(PICTURE, tmp_path / "a.tif")
+    data = path.read_bytes()
+    (first,) = struct.unpack_from("<I", data, 4)
+    (n_tags,) = struct.unpack_from("<H", data, first)
+    link = first + 2 + 12 * n_tags
+    assert struct.unpack_from("<I", data, link) == (0,)
+    assert_refused(patched(path, link, "<I", first), "pages", capfd=capfd)
+    assert_refused(patched(path, link, "<I", len(data) + 99), "truncated", capfd=capfd)
+    path.write_bytes(data + bytes(2) + struct.pack("<I", len(data)))  # a page without tags that comes after itself
+    assert_refused(patched(path, link, "<I", len(data)), "pages", capfd=capfd)
+
+
+@pytest.mark.parametrize("extension", [".NII.GZ", ".GIPL", ".MHA", ".NRRD", ".Png"])
+def test_extensions_in_capitals(tmp_path, extension):
+    volume = PICTURE if extension == ".Png" else ramp()
+    path = save(volume, tmp_path / f"a{extension.lower()}").rename(tmp_path / f"b{extension}")
+    assert_same(load(path), volume)

@@ -84,7 +84,7 @@ def test_average_boundary_distance_pools_both_surfaces():
 
 def test_definitions_of_hausdorff95_by_hand():
     pred, target = voxels((1, 11), (0, 0)), voxels((1, 11), (0, 0), (0, 10))
-    # pred → target: 0; target → pred: 0, 10. The percentile of two values lies at 0.95 of the way, of 0 0 10 at 1.9 of 2.
+    # pred → target: 0; target → pred: 0, 10, whose percentile lies at 0.95 of the way. Of 0 0 10 it lies at 1.9 of 2.
     assert hausdorff95(pred, target, spacing=(1, 1)) == pytest.approx(9.5)
     assert hausdorff95(pred, target, spacing=(1, 1), definition="pooled") == pytest.approx(9)
 

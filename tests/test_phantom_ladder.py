@@ -54,7 +54,7 @@ def mean_shape_dice(masks, thresholds=(0.3, 0.4, 0.5)):
     for i, mask in enumerate(masks):
         rest = (small_total - small[i]) / (n - 1)
         others = [other for j, other in enumerate(small) if j != i]
-        best = max(thresholds, key=lambda t: np.mean([dice(rest > t, other) for other in others]))  # noqa: B023
+        best = max(thresholds, key=lambda t: np.mean([dice(rest > t, other) for other in others]))
         scores.append(dice((total - mask) / (n - 1) > best, mask))
     return scores
 

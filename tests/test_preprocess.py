@@ -13,7 +13,9 @@ from medlearn.preprocess import Preprocess
 
 def scan(shape=(5, 40, 50), spacing=(3.0, 0.5, 0.6), direction=None):
     array = np.random.default_rng(0).normal(size=shape)
-    return Volume(array=array, spacing=spacing, origin=(5, 6, 7), direction=np.eye(3) if direction is None else direction)
+    return Volume(
+        array=array, spacing=spacing, origin=(5, 6, 7), direction=np.eye(3) if direction is None else direction
+    )
 
 
 def test_fit_takes_the_median_pixel_and_a_canvas_that_holds_every_image():

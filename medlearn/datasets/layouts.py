@@ -9,11 +9,13 @@ import numpy as np
 
 from .. import phantom
 from ..errors import BadCasesError
-from ..io import is_image, load, stem, suffix
+from ..io import load, stem, suffix
+from ..io.itk import FORMATS
 from ..volume import Case, Volume
 
 _PHANTOM = re.compile(r"phantom(?::(\d+))?")
 _MASK = "_segmentation"
+_IMAGES = FORMATS.keys() - {".img"}  # its header, .hdr, stands for it
 
 Labels = Mapping[str, Sequence[int]]
 
@@ -172,7 +174,7 @@ def _folder_cases(folder: Path, labels: Labels | None) -> Cases:
         raise FileNotFoundError(f"no such folder: {folder} (a data set is a folder, or phantom, or phantom:N)")
     images, masks = {}, {}
     for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or not path.is_file() or not is_image(path):
+        if path.name.startswith(".") or not path.is_file() or suffix(path) not in _IMAGES:
             continue
         name = stem(path)
         kind, case_id = (masks, name.removesuffix(_MASK)) if name.endswith(_MASK) else (images, name)

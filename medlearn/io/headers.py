@@ -1,8 +1,8 @@
 """What a header promises about its voxels, checked before ITK is asked to read them.
 
-ITK believes headers. It allocates whatever they claim, follows the path they name to any place on the disk, and fills a
-truncated NIfTI, GIPL, BMP or JPEG file with whatever lies in memory, without a word. So each function here reads the few
-fields that matter, the way the format's definition has them, and returns a `Header`; nothing is read but those bytes.
+ITK believes headers. It allocates whatever they claim, follows the path they name to any place on the disk, and
+returns an image of wrong voxels, without a word, from a truncated NIfTI, GIPL, BMP or JPEG file. So each function here
+reads the few fields that matter, as the definition of the format has them, and returns a `Header`, but no voxels.
 """
 
 import gzip
@@ -67,8 +67,8 @@ def check_size(path: Path, header: Header) -> None:
 def check_stream(path: Path, header: Header) -> None:
     """Raise `FileFormatError` if compressed voxels are truncated or damaged.
 
-    This decompresses them once more than reading alone would. ITK checks NRRD only; from a damaged .nii.gz, .gipl.gz or
-    .zraw it returns an image with wrong voxels.
+    This decompresses them once more: 40 ms for a prostate of 32×320×320 voxels. ITK returns wrong voxels, and no error,
+    from a damaged .nii.gz, .gipl.gz or .zraw file.
     """
     if header.compressed_from is None:
         return
@@ -118,7 +118,14 @@ _META_BYTES = {
     "MET_FLOAT": 4,
     "MET_DOUBLE": 8,
 }
-_META_FACTS = ("ElementType", "BinaryData", "BinaryDataByteOrderMSB", "CompressedData", "AnatomicalOrientation", "Modality")
+_META_FACTS = (
+    "ElementType",
+    "BinaryData",
+    "BinaryDataByteOrderMSB",
+    "CompressedData",
+    "AnatomicalOrientation",
+    "Modality",
+)
 
 
 def metaimage(path: Path) -> Header:
@@ -180,7 +187,9 @@ def nrrd(path: Path) -> Header:
         _refuse(path, f"its voxels must be numbers of a type that NRRD names; got type {kind!r}")
     if encoding not in ("raw", "gzip", "gz", "ascii", "text", "txt"):
         _refuse(path, f"encoding must be raw, gzip or ascii; got {encoding!r}. Other software can convert it")
-    _spacings(path, "spacings", [s for s in fields.get("spacings", "").split() if s.lower() != "nan"])  # nan: no spacing
+    _spacings(
+        path, "spacings", [s for s in fields.get("spacings", "").split() if s.lower() != "nan"]
+    )  # nan: no spacing
     name = fields.get("data file") or fields.get("datafile")
     start = 0 if name else end
     skip = max(_integer(path, "byte skip", fields.get("byte skip") or fields.get("byteskip") or "0"), 0)
@@ -210,43 +219,36 @@ def _nrrd_fields(path: Path) -> tuple[dict[str, str], int]:
 # NIfTI ----------------------------------------------------------------------------------------------------------------
 
 _NIFTI_BYTES = {2: 1, 4: 2, 8: 4, 16: 4, 32: 8, 64: 8, 128: 3, 256: 1, 512: 2, 768: 4, 1024: 8, 1280: 8, 2304: 4}
-_NIFTI_FIELDS = ("dim", "datatype", "pixdim", "vox_offset", "scl", "units", "codes", "sform", "magic")
-_NIFTI_LAYOUT = {  # length of the header to the fields that are needed of it
-    348: np.dtype(
-        {
-            "names": _NIFTI_FIELDS,
-            "offsets": (40, 70, 76, 108, 112, 123, 252, 280, 344),
-            "formats": ("8i2", "i2", "8f4", "f4", "2f4", "u1", "2i2", "(3,4)f4", "S2"),
-            "itemsize": 348,
-        }
-    ),
-    540: np.dtype(
-        {
-            "names": _NIFTI_FIELDS,
-            "offsets": (16, 12, 104, 168, 176, 500, 344, 400, 4),
-            "formats": ("8i8", "i2", "8f8", "i8", "2f8", "i4", "2i4", "(3,4)f8", "S2"),
-            "itemsize": 540,
-        }
-    ),
-}
+_NIFTI_HEADER = np.dtype(
+    {
+        "names": ("dim", "datatype", "pixdim", "vox_offset", "scl", "units", "codes", "sform", "magic"),
+        "offsets": (40, 70, 76, 108, 112, 123, 252, 280, 344),
+        "formats": ("8i2", "i2", "8f4", "f4", "2f4", "u1", "2i2", "(3,4)f4", "S2"),
+        "itemsize": 348,
+    }
+)
 _NIFTI_UNITS = {0: "unknown", 1: "m", 2: "mm", 3: "µm"}
 
 
 def nifti(path: Path) -> Header:
-    """Read the header of a NIfTI-1, NIfTI-2 or Analyze 7.5 file (.nii, .nii.gz, .hdr with its .img)."""
+    """Read the header of a NIfTI-1 or Analyze 7.5 file (.nii, .nii.gz, .hdr with its .img)."""
     compressed = path.name.lower().endswith(".gz")
-    head = _nifti_fields(path, _head(path, 540, compressed))
-    version = {b"n+": f"NIfTI-{1 if head.itemsize == 348 else 2}", b"ni": "NIfTI-1 pair"}.get(head["magic"], "Analyze 7.5")
+    head = _nifti_fields(path, _head(path, 348, compressed))
+    version = {b"n+": f"NIfTI-{1 if head.itemsize == 348 else 2}", b"ni": "NIfTI-1 pair"}.get(
+        head["magic"], "Analyze 7.5"
+    )
     single = path.suffix.lower() != ".hdr"
     if single != (head["magic"] == b"n+"):
-        _refuse(path, f"its header is that of {version}, which does not fit the name: .nii holds header and voxels in one")
+        _refuse(
+            path, f"its header is that of {version}, which does not fit the name: .nii holds header and voxels in one"
+        )
     ndim, *sizes = head["dim"].tolist()
     if not 1 <= ndim <= 7 or min(sizes[:ndim]) < 1:
         _refuse(path, f"dim must be 1 to 7 and then that many sizes of 1 or more; got {(ndim, *sizes)}")
     datatype, offset = int(head["datatype"]), float(head["vox_offset"])
     if datatype not in _NIFTI_BYTES:
         _refuse(path, f"datatype must be one of {', '.join(map(str, _NIFTI_BYTES))}; got {datatype}")
-    smallest = head.itemsize + 4 if single else 0
+    smallest = 352 if single else 0  # the header and 4 bytes of flags
     if not smallest <= offset < 2**62:
         _refuse(path, f"vox_offset must be {smallest} or more; got {offset:g}")
     spacing = head["pixdim"][1 : 1 + min(ndim, 3)].astype(float)
@@ -268,15 +270,20 @@ def nifti(path: Path) -> Header:
 
 
 def _nifti_fields(path: Path, head: bytes) -> np.void:
-    for order in "<>":
-        length = struct.unpack_from(order + "i", head)[0] if len(head) >= 348 else None
-        if length in _NIFTI_LAYOUT and len(head) >= length:
-            return np.frombuffer(head, _NIFTI_LAYOUT[length].newbyteorder(order), count=1)[0]
+    if len(head) == 348:
+        for order in "<>":
+            length = struct.unpack_from(order + "i", head)[0]
+            if length == 348:
+                return np.frombuffer(head, _NIFTI_HEADER.newbyteorder(order))[0]
+            if length == 540:
+                _refuse(path, "it is NIfTI-2, which SimpleITK does not read; nibabel can convert it to NIfTI-1")
     _refuse(path, f"it is not NIfTI or Analyze; it is {looks_like(path)}")
 
 
 def _check_sform(path: Path, spacing: np.ndarray, qform_code: int, sform_code: int, sform: np.ndarray) -> None:
     """ITK drops a shear, or scales that contradict pixdim, and goes on with the qform; there must be one then."""
+    if sform_code > 0 and not np.isfinite(sform).all():
+        _refuse(path, f"sform must hold finite numbers; got\n{sform}")
     if sform_code <= 0 or qform_code > 0 or len(spacing) < 3:
         return
     columns = sform[:, :3] / spacing
@@ -295,7 +302,7 @@ _GIPL_BYTES = {1: 1, 7: 1, 8: 1, 15: 2, 16: 2, 31: 4, 32: 4, 64: 4, 65: 8}
 
 def gipl(path: Path) -> Header:
     """Read the 256 bytes, big-endian, before the voxels of a .gipl or .gipl.gz file."""
-    compressed = path.name.lower().endswith(".gz")
+    compressed = path.name.endswith(".gz")  # to ITK a name in capitals is that of an uncompressed file
     head = _head(path, 256, compressed)
     if len(head) < 256 or struct.unpack_from(">I", head, 252)[0] not in (0xEFFFE9B0, 0x2AE389B8):
         _refuse(path, f"it is not GIPL; it is {looks_like(path)}")
@@ -335,7 +342,27 @@ def picture(path: Path) -> Header:
         data = path.read_bytes()
         if data.rfind(b"\xff\xd9") < data.rfind(b"\xff\xda"):  # end of image, start of scan
             raise FileFormatError(f"{path} is truncated: the JPEG stream does not end. Copy or download it again.")
+    if suffix in (".tif", ".tiff"):
+        _check_tiff_pages(path)
     return Header(data_file=path)
+
+
+def _check_tiff_pages(path: Path) -> None:
+    """Follow the chain of pages to its end: ITK would follow one that bites its own tail for ever."""
+    data = path.read_bytes()
+    order, big = "<>"[data[0] == ord("M")], b"+" in data[:4]  # BigTIFF: 64-bit offsets
+    count, entry, link, first = ("Q", 20, "Q", 8) if big else ("H", 12, "I", 4)
+    seen = set()
+    try:
+        (page,) = struct.unpack_from(order + link, data, first)
+        while page:
+            (n_tags,) = struct.unpack_from(order + count, data, page)
+            if page in seen or n_tags == 0:
+                _refuse(path, "the list of its pages is broken")
+            seen.add(page)
+            (page,) = struct.unpack_from(order + link, data, page + struct.calcsize(count) + n_tags * entry)
+    except (struct.error, OverflowError):
+        raise FileFormatError(f"{path} is truncated: a page is missing. Copy or download it again.") from None
 
 
 # What they share ------------------------------------------------------------------------------------------------------
@@ -358,7 +385,9 @@ def _beside(path: Path, what: str, name: str) -> Path:
     """The data file that a header names. A header may come from anywhere: it must not choose what is read."""
     parts = re.split(r"[\\/]", name)
     if ".." in parts or parts[0] == "" or re.match("[A-Za-z]:", name) or "\0" in name:
-        _refuse(path, f"{what} must name a file in its own folder; got {name!r}. Put the file there and correct the header")
+        _refuse(
+            path, f"{what} must name a file in its own folder; got {name!r}. Put the file there and correct the header"
+        )
     if "%" in name or name.split(maxsplit=1)[0] in ("LIST", "SKIPLIST"):
         _refuse(path, f"{what} must name one file; got {name!r}, a list of several. Other software can convert it")
     data_file = path.parent / name

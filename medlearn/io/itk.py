@@ -1,10 +1,11 @@
 """Image files of every format that SimpleITK reads and that this course meets.
 
-`load` and `save` move a whole `Volume`; `describe` reads the header only. A file that is truncated, mislabelled or worse
-ends in one sentence that says so, never in a wrong image: `headers` checks what a header promises before ITK believes it.
+`load` and `save` move a whole `Volume`; `describe` reads the header only. A file that is truncated or mislabelled ends
+in one sentence that says so, never in a wrong image: `headers` checks what a header promises before ITK believes it.
 SimpleITK is imported when it is first needed.
 """
 
+import math
 import os
 import re
 import tempfile
@@ -162,24 +163,26 @@ def load(path: str | os.PathLike) -> Volume:
     Volume
         Axes ``zyx``, or ``yx`` for pictures and other 2-D images, with ``t`` in front for a series of volumes and ``c``
         behind for colors and vectors. Voxels keep the type of the file, except that NIfTI's scaling is applied. GIPL
-        and Analyze store no usable direction: it is the identity.
+        and Analyze hold no direction that could be used: it is the identity.
 
     Raises
     ------
     FileNotFoundError
         If there is no such file, or the file with the voxels is missing beside its header.
     FileFormatError
-        If the file is truncated, damaged, mislabelled, of an unknown format, or names a file outside its own folder.
-        A symbolic link is followed.
+        If the file is truncated, damaged, mislabelled, of an unknown format, or if its header names a file outside its
+        own folder. (A symbolic link in the folder is followed: not the header made it.)
     """
-    reader, _, header, _ = _open(path)
-    headers.check_stream(Path(path), header)
-    with _itk_errors(path, "cannot be read"):
+    description, header = _inspect(path)
+    if description.format != "NRRD":  # ITK verifies the streams of NRRD, and of NRRD only
+        headers.check_stream(description.path, header)
+    reader = _reader(description.path)
+    with _quiet_itk(description.path):
         return from_sitk(reader.Execute())
 
 
 def describe(path: str | os.PathLike) -> Description:
-    """Read the header of an image: shape, geometry, type. It costs the same for a small file and a large one.
+    """Read the header of an image: shape, geometry, type. It takes the same time for a small image and a large one.
 
     Parameters
     ----------
@@ -195,7 +198,196 @@ def describe(path: str | os.PathLike) -> Description:
     FileNotFoundError, FileFormatError
         As `load`; only damage inside compressed voxels goes unnoticed, because they are not read.
     """
-    _, form, header, probe, shape = (lambda r, f, h, p: (r, f, h, p[0], p[1]))(*_open(path))
+    return _inspect(path)[0]
+
+
+def save(volume: Volume, path: str | os.PathLike) -> Path:
+    """Write an image in the format that the extension of `path` names, and refuse what that format would lose.
+
+    The files are written to a temporary folder beside `path`, their header is read back and compared with the volume,
+    and only then they take their places, the header last. An existing image is replaced; an error leaves it untouched.
+
+    Parameters
+    ----------
+    volume : Volume
+        Boolean voxels are stored as uint8, float16 as float32: no format here has those types. `volume.meta` is not
+        stored.
+    path : path
+        ``NAME.mhd`` comes with ``NAME.raw``, ``NAME.nhdr`` with ``NAME.raw.gz``, ``NAME.hdr`` with ``NAME.img``.
+        .nrrd, .nhdr, .nii.gz, .gipl.gz and .png are compressed.
+
+    Returns
+    -------
+    Path
+        `path`.
+
+    Raises
+    ------
+    LossyFormatError
+        If the format cannot hold the axes, the type of the voxels, the spacing, the origin or the direction (GIPL: any
+        direction but the identity, 32-bit integers; PNG: anything but 8- and 16-bit pictures).
+    FileNotFoundError
+        If the folder does not exist.
+    FileFormatError
+        If the extension is that of no known format.
+    """
     path = Path(path)
-    files = {path, header.data_file}
-    return Description(path=path)
+    form = _format(path)
+    if form.lossy:
+        raise LossyFormatError(f"{path}: {form.name} is not written, because {form.lossy}. Use .png, or .nrrd")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"cannot write {path}: there is no folder {path.parent}")
+    if path.is_dir():
+        raise IsADirectoryError(f"cannot write {path}: it is a folder")
+    with tempfile.TemporaryDirectory(prefix=".medlearn-", dir=path.parent) as folder:
+        draft = Path(folder) / path.name
+        try:
+            _write(volume, draft, form)
+            losses = _losses(volume, describe(draft))
+        except FileFormatError as error:
+            losses = [str(error).replace(str(draft), path.name)]
+        if losses:
+            advice = "" if form.name in ("NRRD", "MetaImage") else "\nNRRD (.nrrd) and MetaImage (.mha) keep more."
+            raise LossyFormatError(
+                f"{path} was not written, because {form.name} cannot hold {volume!r} as it is:\n  "
+                + "\n  ".join(losses)
+                + advice
+            )
+        for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name):
+            file.replace(path.with_name(file.name))
+    return path
+
+
+def _inspect(path: str | os.PathLike) -> tuple[Description, headers.Header]:
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    form = _format(path)
+    path = path.with_suffix(".hdr") if suffix(path) == ".img" else path
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
+    header = form.header(path)
+    headers.check_size(path, header)
+    reader = _reader(path)
+    with _quiet_itk(path):
+        reader.ReadImageInformation()
+        voxel = _one_voxel(reader)
+    components = (reader.GetNumberOfComponents(),) * ("c" in voxel.axes)
+    description = Description(
+        path=path,
+        format=form.name,
+        shape=reader.GetSize()[::-1] + components,
+        axes=voxel.axes,
+        spacing=voxel.spacing,
+        origin=voxel.origin,
+        direction=voxel.direction,
+        dtype=voxel.array.dtype,
+        compressed=None if form.header is headers.picture else header.compressed_from is not None,
+        file_size=sum(file.stat().st_size for file in {path, header.data_file}),
+        header=header.facts,
+    )
+    _check_picture_size(description)
+    return description, header
+
+
+def _one_voxel(reader: "sitk.ImageFileReader") -> Volume:
+    """The geometry, axes and type of the promised image in an image of one voxel: `Volume` then checks them."""
+    import SimpleITK as sitk
+
+    size = [1] * reader.GetDimension()
+    image = sitk.Image(size, reader.GetPixelID(), reader.GetNumberOfComponents())
+    image.SetSpacing(reader.GetSpacing())
+    image.SetOrigin(reader.GetOrigin())
+    image.SetDirection(reader.GetDirection())
+    return from_sitk(image)
+
+
+def _check_picture_size(description: Description) -> None:
+    n_bytes = math.prod(description.shape) * description.dtype.itemsize
+    if n_bytes > description.file_size * headers.MAX_DEFLATE_RATIO:
+        raise FileFormatError(
+            f"{description.path}: its header promises {n_bytes:,} bytes, "
+            f"which a file of {description.file_size:,} bytes cannot hold. The header is wrong."
+        )
+
+
+def _write(volume: Volume, path: Path, form: Format) -> None:
+    import SimpleITK as sitk
+
+    writer = sitk.ImageFileWriter()
+    writer.SetImageIO(form.reader)
+    writer.SetFileName(str(path))
+    writer.SetUseCompression(form.compress)
+    with _quiet_itk(path):
+        writer.Execute(to_sitk(volume))
+
+
+def _losses(volume: Volume, kept: Description) -> list[str]:
+    """What differs between a volume and its file, in words. Headers may round to float32."""
+    if (kept.axes, kept.shape) != (volume.axes, volume.shape):
+        return [f"axes: {volume.axes} {volume.shape} would become {kept.axes} {kept.shape}"]
+    stored = {np.dtype(bool): np.dtype(np.uint8), np.dtype(np.float16): np.dtype(np.float32)}
+    losses = []
+    if kept.dtype != stored.get(volume.array.dtype, volume.array.dtype):
+        losses.append(f"type of the voxels: {volume.array.dtype} would become {kept.dtype}")
+    tolerances = {  # together they move no corner by the 0.001 voxels above which `Volume.check_same_grid` warns
+        "spacing": {"rtol": 1e-6, "atol": 0},
+        "origin": {"rtol": 0, "atol": 5e-4 * min(volume.spacing)},
+        "direction": {"rtol": 0, "atol": 1e-6},
+    }
+    for name, tolerance in tolerances.items():
+        wanted, found = np.ravel(getattr(volume, name)), np.ravel(getattr(kept, name))
+        if not np.allclose(found, wanted, **tolerance):
+            losses.append(f"{name}: ({_join(wanted)}) would become ({_join(found)})")
+    return losses
+
+
+def _format(path: Path) -> Format:
+    ending = suffix(path)
+    if ending in FORMATS:
+        return FORMATS[ending]
+    if path.is_dir():
+        raise FileFormatError(f"{path} is a folder. This version reads no DICOM series yet; name an image file.")
+    if ending in _NOT_YET:
+        raise FileFormatError(f"{path}: this version does not read or write {_NOT_YET[ending]} yet.")
+    found = f"; the file is {headers.looks_like(path)}" if path.is_file() else ""
+    raise FileFormatError(f"{path}: the extension must be one of {', '.join(FORMATS)}{found}.")
+
+
+def _reader(path: Path) -> "sitk.ImageFileReader":
+    import SimpleITK as sitk
+
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(_format(path).reader)
+    reader.SetFileName(str(path))
+    return reader
+
+
+@contextmanager
+def _quiet_itk(path: Path) -> Iterator[None]:
+    """Silence ITK's warnings, and turn its errors, and those of `Volume`, into one sentence that names the file."""
+    import SimpleITK as sitk
+
+    display = sitk.ProcessObject.GetGlobalWarningDisplay()
+    sitk.ProcessObject.SetGlobalWarningDisplay(False)
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        raise FileFormatError(f"{path} is no valid {_format(path).name} image: {_reason(error)}") from None
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(display)
+
+
+def _reason(error: Exception) -> str:
+    """The part of a message that says what is wrong, without the address of ITK's object."""
+    if isinstance(error, ValueError):
+        return str(error)
+    lines = [line.strip() for line in re.split("ERROR: *", str(error))[-1].splitlines() if line.strip()]
+    line = (
+        lines[-1] if lines[-1].startswith("[nrrd]") else lines[0]
+    )  # the NRRD library goes from the general to the cause
+    return re.sub(r"^\w+\(0x[0-9a-f]+\): ", "", line)
+
+
+def _join(values, separator: str = ", ") -> str:
+    return separator.join(f"{value:.9g}" for value in values)

@@ -3,9 +3,9 @@
 Nothing has to be downloaded to have data worth learning on.
 """
 
+from ._gland import GLAND as GLAND
 from ._mri import TISSUES as TISSUES
 from ._mri import Tissue as Tissue
-from ._gland import GLAND as GLAND
 from ._prostate import prostate as prostate
 from ._prostate import prostate_anatomy as prostate_anatomy
 

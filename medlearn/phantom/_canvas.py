@@ -40,13 +40,12 @@ class Grid:
 
     def box(self, shape: Shape, margin: float) -> tuple[slice, ...]:
         """Slices (z, y, x) of the voxels within `margin` mm of the box of `shape`; may be empty."""
-        corners = np.array(np.meshgrid(*[(-r, r) for r in shape.reach])).reshape(3, -1)
-        corners = corners + np.subtract(shape.center, self.center)[:, None]
-        corners = (self.direction.T @ corners)[::-1]  # to the grid's own axes, z first
+        middle = self.direction.T @ np.subtract(shape.center, self.center)  # on the grid's own axes
+        reach = np.abs(self.direction.T) @ shape.reach + margin
         slices = []
-        for positions, n, step in zip(corners, self.shape, self.spacing, strict=True):
-            start = int(np.floor((positions.min() - margin) / step + (n - 1) / 2))
-            stop = int(np.ceil((positions.max() + margin) / step + (n - 1) / 2)) + 1
+        for m, r, n, step in zip(middle[::-1], reach[::-1], self.shape, self.spacing, strict=True):
+            start = int(np.floor((m - r) / step + (n - 1) / 2))
+            stop = int(np.ceil((m + r) / step + (n - 1) / 2)) + 1
             slices.append(slice(min(max(start, 0), n), min(max(stop, 0), n)))
         return tuple(slices)
 
@@ -68,11 +67,12 @@ class Canvas:
     number: Mapping[str, int]
     brightness: Mapping[str, float]
     fields: Mapping[str, np.ndarray]
+    margin: float  # mm; no voxel is warped farther
     offset: tuple[int, int, int] = (0, 0, 0)  # of a crop, in voxels
 
-    def crop(self, shape: Shape, margin: float = 8.0) -> "Canvas":
-        """The part of the canvas around `shape`: views, not copies. `margin` must exceed the warp."""
-        box = self.grid.box(shape, margin)
+    def crop(self, shape: Shape) -> "Canvas":
+        """The part of the canvas around `shape`: views, not copies."""
+        box = self.grid.box(shape, self.margin)
         return self.view(
             tuple(
                 slice(max(s.start - o, 0), max(min(s.stop - o, n), 0))
@@ -92,25 +92,35 @@ class Canvas:
         cx, cy, cz = shape.center
         return shape.implicit(self.x - cx, self.y - cy, self.z - cz)
 
-    def paint(self, tissue: str, shape: Shape, texture=None) -> None:
-        """Paint one organ; `texture` is a function of a cropped canvas that gives a factor for the signal."""
+    def paint(self, tissue: str, shape: Shape, texture=1.0, *, rim: str | None = None, thickness: float = 1.0) -> None:
+        """Paint one organ, in a `rim` of another tissue, `thickness` mm, if it has one."""
         part = self.crop(shape)
         if not part.labels.size:
             return
         f = part.evaluate(shape)
-        box = _tight_box(f < 0)  # partial volume and texture cost more than the shape: only where they matter
-        part = part.view(box)
-        if part.labels.size:
-            part.fill(tissue, f[box], texture(part) if texture else 1.0)
+        if rim:
+            part.fill(rim, f)
+            f += thickness / min(shape.reach)
+        part.fill(tissue, f, texture)
 
     def fill(self, tissue: str, f: np.ndarray, texture=1.0) -> None:
-        """Paint where the implicit function `f` is negative; voxels on the edge get a mixture (partial volume)."""
-        self.labels[f < 0] = self.number[tissue]
-        self.blend(coverage(f), self.brightness[tissue] * texture)
+        """Paint where the implicit function `f` is negative; voxels on the edge get a mixture (partial volume).
+
+        `texture` is a factor for the signal: a number, or a function that makes an array for a part of the canvas.
+        """
+        inside = f < 0
+        np.copyto(self.labels, self.number[tissue], where=inside)
+        box = _tight_box(inside)  # partial volume and texture cost more than the shape: only where they matter
+        part = self.view(box)
+        if part.labels.size:
+            factor = texture(part) if callable(texture) else texture
+            part.blend(coverage(f[box]), self.brightness[tissue] * factor)
 
     def blend(self, cover: np.ndarray, signal) -> None:
         """Replace the share `cover` of the signal by `signal`."""
-        self.signal[...] += cover * (signal - self.signal)
+        change = signal - self.signal
+        change *= cover
+        self.signal[...] += change
 
 
 def _tight_box(inside: np.ndarray) -> tuple[slice, ...]:

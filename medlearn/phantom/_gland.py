@@ -52,7 +52,7 @@ class Gland:
         return self.center[2] + self.half_height
 
     def around(self, side: int, angle: float, gap: float, height: float) -> tuple[float, float, float]:
-        """Point `gap` mm outside the gland, `angle` radians from the side toward the back, at `height` (−1 apex, 1 base)."""
+        """Point `gap` mm outside the gland, `angle` radians from the side to the back; `height` −1 is apex, 1 base."""
         x, y, z = self.center
         shrink = np.sqrt(1 - 0.8 * height**2)
         dz = height * self.half_height
@@ -63,7 +63,7 @@ class Gland:
 
 def draw_gland(rng: np.random.Generator, endorectal: bool) -> Gland:
     """Draw one gland: 15 to 300 cm³, median 45. Hyperplasia grows the transition zone, forward and up."""
-    volume = float(np.clip(MEDIAN_VOLUME_CM3 * np.exp(rng.normal(0, 0.5)), 18, 220))
+    volume = float(np.clip(MEDIAN_VOLUME_CM3 * np.exp(rng.normal(0, 0.55)), 17, 240))
     growth = volume / MEDIAN_VOLUME_CM3
     wide, high = np.exp(rng.normal(0, 0.06, 2))
     flat = 1.0
@@ -75,7 +75,11 @@ def draw_gland(rng: np.random.Generator, endorectal: bool) -> Gland:
     lean = rng.normal(0.10, 0.08)
     return Gland(
         volume_cm3=volume,
-        center=(rng.normal(0, 2.5), BACK_Y - half_depth + rng.normal(0, 1.5), APEX_Z + half_height + rng.normal(0, 1.5)),
+        center=(
+            rng.normal(0, 2.5),
+            BACK_Y - half_depth + rng.normal(0, 1.5),
+            APEX_Z + half_height + rng.normal(0, 1.5),
+        ),
         half_width=half_width,
         half_depth=half_depth,
         half_height=half_height,
@@ -84,13 +88,13 @@ def draw_gland(rng: np.random.Generator, endorectal: bool) -> Gland:
         lean=lean,
         groove=rng.uniform(3.0, 6.0) if endorectal else rng.uniform(0.3, 3.0),
         groove_width=rng.uniform(16, 22) if endorectal else rng.uniform(7, 13),
-        transition_share=float(np.clip(0.84 + 0.17 * np.log(growth) + rng.normal(0, 0.06), 0.62, 1.12)),
+        transition_share=float(np.clip(0.90 + 0.15 * np.log(growth) + rng.normal(0, 0.06), 0.66, 1.12)),
     )
 
 
 @dataclass(frozen=True)
 class Nodule:
-    """One nodule of hyperplasia: `center` in the gland's own coordinates, `radii` in mm, signal relative to the zone."""
+    """One nodule of hyperplasia: `center` in the gland's own coordinates, `radii` in mm, signal relative to zone."""
 
     center: tuple[float, float, float]
     radii: tuple[float, float, float]
@@ -102,7 +106,7 @@ def draw_nodules(rng: np.random.Generator, gland: Gland) -> list[Nodule]:
     """Draw nodules, large ones first; there are more, and larger ones, in a large transition zone."""
     size = gland.transition_share * gland.half_width
     count = rng.poisson(10 + 0.5 * gland.volume_cm3 * gland.transition_share)
-    radii = np.sort(np.clip(size * 0.12 * np.exp(rng.normal(0, 0.55, count)), 1.8, 0.42 * size))[::-1]
+    radii = np.sort(np.clip(size * 0.16 * np.exp(rng.normal(0, 0.5, count)), 1.8, 0.42 * size))[::-1]
     nodules = []
     for radius in radii:
         direction = rng.standard_normal(3)
@@ -115,7 +119,7 @@ def draw_nodules(rng: np.random.Generator, gland: Gland) -> list[Nodule]:
                 center=(u, v - 0.14, t + 0.1),
                 radii=tuple(radius * rng.uniform(0.75, 1.25, 3)),
                 turn=rng.uniform(0, np.pi),
-                brightness=rng.uniform(1.1, 2.1) if glandular else rng.uniform(0.55, 1.0),
+                brightness=rng.uniform(1.05, 1.8) if glandular else rng.uniform(0.55, 1.0),
             )
         )
     return nodules
@@ -140,7 +144,9 @@ def outline(u, v, t) -> np.ndarray:
 def transition_lobes(gland: Gland, u, v, t) -> np.ndarray:
     """Implicit function of the two lobes of the transition zone, in the gland's own coordinates."""
     s = gland.transition_share
-    square = ((np.abs(u) - 0.30 * s) / (0.50 * s)) ** 2 + ((v + 0.16) / (0.70 * s)) ** 2 + ((t - 0.12) / (0.78 * s)) ** 2
+    square = (
+        ((np.abs(u) - 0.30 * s) / (0.50 * s)) ** 2 + ((v + 0.16) / (0.70 * s)) ** 2 + ((t - 0.12) / (0.78 * s)) ** 2
+    )
     return np.sqrt(square) - 1
 
 
@@ -155,30 +161,42 @@ def paint_gland(canvas: Canvas, gland: Gland, nodules: list[Nodule], rng: np.ran
     whole = outline(u, v, t)
     inside = first_order_distance(whole, part.grid.spacing)
 
-    part.fill("peripheral_zone", whole, peripheral_texture(part, u, v, rng))
+    part.fill("peripheral_zone", whole, peripheral_texture(gland, rng))
     central = np.sqrt((u / 0.45) ** 2 + ((v - 0.35) / 0.35) ** 2 + ((t - 0.75) / 0.4) ** 2) - 1
-    part.fill("central_zone", np.maximum(central, whole), 1 + 0.12 * part.fields["grain"])
+    part.fill("central_zone", np.maximum(central, whole), grainy)
     paint_transition_zone(part, gland, nodules, np.maximum(transition_lobes(gland, u, v, t), whole + 0.06))
-    front = np.sqrt((u / 0.48) ** 2 + ((v + 0.92) / 0.34) ** 2 + ((t - 0.1) / 0.85) ** 2) - 1
-    part.fill("anterior_stroma", np.maximum(front, whole), 1 + 0.15 * part.fields["grain"])
+    front = np.sqrt((u / 0.42) ** 2 + ((v + 0.95) / 0.32) ** 2 + ((t - 0.1) / 0.85) ** 2) - 1
+    part.fill("anterior_stroma", np.maximum(front + 0.25 * part.fields["mottle"], whole), grainy)
     paint_urethra(part, gland, x, y, t, whole)
-    thickness = 0.8
-    part.fill("capsule", np.maximum(inside, -thickness - inside), 1.0)
+    part.fill(
+        "capsule", np.maximum(inside, -0.8 - inside), lambda part: np.clip(1.3 + 0.6 * part.fields["mottle"], 0.7, 3)
+    )
 
 
-def peripheral_texture(part: Canvas, u, v, rng: np.random.Generator) -> np.ndarray:
+def grainy(part: Canvas) -> np.ndarray:
+    """Texture of dense tissue."""
+    return 1 + 0.15 * part.fields["grain"]
+
+
+def peripheral_texture(gland: Gland, rng: np.random.Generator):
     """Bright glandular tissue: fine septa that run outward, and patches darkened by inflammation or scars."""
-    angle = np.arctan2(v, u)
-    septa = np.clip(np.cos(rng.integers(26, 40) * angle + 2.0 * part.fields["mottle"]) - 0.55, 0, None)
-    patches = np.clip(part.fields["cloud"] - rng.uniform(0.2, 1.5), 0, 1.5)
-    return (1 + 0.16 * part.fields["grain"] + 0.12 * part.fields["mottle"]) * (1 - 0.6 * septa) / (1 + 0.7 * patches)
+    n_septa, patchiness = rng.integers(20, 34), rng.uniform(0.0, 1.2)
+    cx, cy, _ = gland.center
+
+    def texture(part: Canvas) -> np.ndarray:
+        grain, mottle, cloud = (part.fields[name] for name in ("grain", "mottle", "cloud"))
+        angle = np.arctan2((part.y - cy) / gland.half_depth, (part.x - cx) / gland.half_width)
+        septa = np.clip(np.cos(n_septa * angle + 3 * mottle) - 0.6, 0, None) * np.clip(1 + cloud, 0, 2)
+        patches = np.clip(cloud + 0.5 * mottle - patchiness, 0, 1.5)
+        return (1 + 0.16 * grain + 0.12 * mottle) * (1 - 0.3 * septa) / (1 + 0.9 * patches)
+
+    return texture
 
 
 def paint_transition_zone(part: Canvas, gland: Gland, nodules: list[Nodule], zone: np.ndarray) -> None:
     """Transition zone in its dark surgical capsule, filled with nodules, each in a dark rim of its own."""
     base = part.brightness["transition_zone"]
-    texture = 1 + 0.14 * part.fields["grain"] + 0.14 * part.fields["mottle"]
-    part.fill("transition_zone", zone, texture)
+    part.fill("transition_zone", zone, lambda part: 1 + 0.14 * part.fields["grain"] + 0.14 * part.fields["mottle"])
     before = part.signal.copy()
     cx, cy, cz = gland.center
     for nodule in nodules:
@@ -191,7 +209,7 @@ def paint_transition_zone(part: Canvas, gland: Gland, nodules: list[Nodule], zon
         if not spot.labels.size:
             continue
         f = spot.evaluate(shape)
-        spot.blend(0.6 * coverage(f), 0.5 * base)
+        spot.blend(0.7 * coverage(f), 0.45 * base)
         texture = 1 + 0.22 * spot.fields["grain"] + 0.12 * spot.fields["mottle"]
         rim = 0.9 / min(nodule.radii)
         spot.blend(coverage(f + rim), base * nodule.brightness * texture)
@@ -207,4 +225,4 @@ def paint_urethra(part: Canvas, gland: Gland, x, y, t, whole) -> None:
     radius = np.sqrt(x * x + (1.3 * (y - gland.lean * t * gland.half_height + bend)) ** 2)
     ring = np.maximum(radius / 4.5 - 1, whole)
     part.blend(0.5 * coverage(ring), part.brightness["anterior_stroma"])
-    part.fill("urethra", np.maximum(radius / 2.0 - 1, whole), 1.0 + 0.2 * part.fields["grain"])
+    part.fill("urethra", np.maximum(radius / 2.0 - 1, whole), grainy)

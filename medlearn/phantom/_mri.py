@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ._canvas import Canvas
+from ._canvas import Grid
 from ._shapes import smooth_noise
 
 
@@ -19,7 +19,7 @@ class Tissue:
     label : int
         Its number in the label map.
     t1_ms, t2_ms : float
-        Relaxation times in ms, typical values at 3 T: the order of magnitude is right, no single study stands behind it.
+        Relaxation times in ms, typical values at 3 T: right in order of magnitude, not taken from one study.
     proton_density : float
         Relative to water.
     spread : float
@@ -59,10 +59,10 @@ TISSUES: Mapping[str, Tissue] = MappingProxyType(
         "seminal_vesicle": Tissue(20, 2200, 190, 0.92, 0.25),
         "urethral_sphincter": Tissue(21, 1400, 62, 0.85, 0.12),
         "penile_bulb": Tissue(22, 1700, 130, 0.90, 0.12),
-        "peripheral_zone": Tissue(23, 1900, 135, 0.90, 0.22),
+        "peripheral_zone": Tissue(23, 1900, 128, 0.90, 0.22),
         "transition_zone": Tissue(24, 1550, 84, 0.86, 0.10),
         "central_zone": Tissue(25, 1450, 72, 0.85, 0.10),
-        "anterior_stroma": Tissue(26, 1400, 52, 0.82, 0.12),
+        "anterior_stroma": Tissue(26, 1400, 58, 0.82, 0.12),
         "urethra": Tissue(27, 1700, 120, 0.88, 0.20),
         "capsule": Tissue(28, 1300, 50, 0.80, 0.12),
     }
@@ -106,15 +106,17 @@ def draw_scanner(rng: np.random.Generator, endorectal: bool) -> Scanner:
     )
 
 
-def sensitivity(canvas: Canvas, scanner: Scanner, coil_center, rng: np.random.Generator) -> np.ndarray:
+def sensitivity(grid: Grid, scanner: Scanner, coil_center, rng: np.random.Generator) -> np.ndarray:
     """Receive sensitivity at every voxel: the array coils' slow shading, and the steep peak at an endorectal coil."""
-    _, cy, _ = canvas.grid.center
-    gain = 1 + scanner.shading * smooth_noise(rng, canvas.grid.axes, (60, 64, 64))
-    gain += scanner.surface_gain * ((canvas.y - cy) / 80) ** 2
+    x, y, z = grid.coordinates()
+    gain = smooth_noise(rng, grid.axes, (60, 64, 64), scanner.shading)
+    gain += 1 + scanner.surface_gain * ((y - grid.center[1]) / 80) ** 2
     if scanner.endorectal_gain:
-        x, y, z = coil_center
-        square = (canvas.x - x) ** 2 + (canvas.y - y) ** 2 + ((canvas.z - z) / 2.2) ** 2  # the coil is long
-        gain += scanner.endorectal_gain / (1 + square / scanner.endorectal_range_mm**2) ** 2
+        dx, dy, dz = (a - c for a, c in zip((x, y, z), coil_center, strict=True))
+        square = dx**2 + (dy**2 + (dz / 2.2) ** 2)  # the coil is long
+        square /= scanner.endorectal_range_mm**2
+        square += 1
+        gain += scanner.endorectal_gain / (square * square)
     return gain
 
 
@@ -128,9 +130,9 @@ def acquire(signal: np.ndarray, scanner: Scanner, rng: np.random.Generator) -> n
     matrix = signal.shape[1:]
     measured = tuple(max(2 * int(n * share / 2), 2) for n, share in zip(matrix, scanner.matrix, strict=True))
     channel = _fourier_resize(signal, measured)
-    channel += scanner.noise * rng.standard_normal(channel.shape)
-    magnitude = np.hypot(channel, scanner.noise * rng.standard_normal(channel.shape))
-    return _fourier_resize(magnitude, matrix)
+    real, imaginary = scanner.noise * rng.standard_normal((2, *channel.shape))
+    real += channel
+    return _fourier_resize(np.sqrt(real * real + imaginary * imaginary), matrix)
 
 
 def _fourier_resize(image: np.ndarray, matrix: tuple[int, int]) -> np.ndarray:

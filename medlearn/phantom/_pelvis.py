@@ -6,7 +6,7 @@ import numpy as np
 
 from ._canvas import Canvas
 from ._gland import Gland
-from ._shapes import Shape, blunt, coverage, ellipsoid, tube
+from ._shapes import Shape, blunt, coverage, ellipsoid, tube, union
 
 SIDES = (-1, 1)  # right, left
 
@@ -46,7 +46,7 @@ def draw_pelvis(rng: np.random.Generator) -> Pelvis:
         endorectal=bool(rng.random() < 0.3),
         balloon_radius=rng.uniform(17, 22),
         vesicle_size=rng.uniform(0.7, 1.25),
-        levator_thickness=rng.uniform(2.5, 4.5),
+        levator_thickness=rng.uniform(2.5, 5.0),
     )
 
 
@@ -55,8 +55,15 @@ def draw_pelvis(rng: np.random.Generator) -> Pelvis:
 
 def fatty(part: Canvas) -> np.ndarray:
     """Lobules of fat between thin dark septa, which lie where a random field passes zero."""
-    septa = np.clip(0.25 + 0.2 * part.fields["cloud"], 0.05, 0.7) / (1 + (part.fields["mottle"] / 0.05) ** 2)
-    return (1 + 0.06 * part.fields["cloud"] + 0.05 * part.fields["grain"]) * (1 - septa)
+    cloud, mottle = part.fields["cloud"], part.fields["mottle"]
+    septa = mottle * mottle
+    septa *= 1 / 0.05**2
+    septa += 1
+    np.divide(np.clip(0.25 + 0.2 * cloud, 0.05, 0.7), septa, out=septa)
+    texture = 1 + 0.06 * cloud
+    texture += 0.05 * part.fields["grain"]
+    texture *= 1 - septa
+    return texture
 
 
 def bony(part: Canvas) -> np.ndarray:
@@ -79,10 +86,10 @@ def striated(angle: float, period: float = 5.0):
     sin, cos = np.sin(angle), np.cos(angle)
 
     def texture(part: Canvas) -> np.ndarray:
-        phase = 2 * np.pi / period * (cos * part.y - sin * part.x) + 2.5 * part.fields["mottle"]
-        streaks = np.clip(np.cos(phase) - 0.7, 0, None) * np.clip(part.fields["cloud"] + 0.5, 0.1, 1.5)
-        planes = 2.5 / (1 + (part.fields["cloud"] / 0.05) ** 2)  # fat between one muscle and the next
-        return 1 + 0.20 * part.fields["grain"] + 6.0 * streaks + planes
+        cloud, wave = part.fields["cloud"], 2 * np.pi / period
+        phase = wave * (cos * part.y - sin * part.x) + 1.2 * part.fields["mottle"] + 2 * cloud
+        streaks = np.clip(np.cos(phase) - 0.75, 0, None) * np.clip(cloud + 0.4, 0.1, 1.5)
+        return 1 + 0.20 * part.fields["grain"] + 6.0 * streaks
 
     return texture
 
@@ -94,10 +101,10 @@ def paint_body(canvas: Canvas, pelvis: Pelvis) -> None:
     """Fat inside, skin around it, air outside. Between the organs the fat is a mesh of fasciae and small vessels."""
     canvas.labels[...] = canvas.number["fat"]
     canvas.signal[...] = canvas.brightness["fat"] * fatty(canvas)
-    mesh = canvas.crop(ellipsoid((0, 4, 8), (40, 42, 45)), 0)
+    mesh = canvas.crop(ellipsoid((0, 4, 8), (40, 42, 45)))
     depth = np.clip(2.2 - 2 * ((mesh.x / 38) ** 2 + ((mesh.y - 4) / 40) ** 2 + ((mesh.z - 10) / 36) ** 2), 0, 1)
     strands = np.clip(mesh.fields["mottle"] * 0.5 + mesh.fields["grain"] * 0.6, -0.6, 1.4)
-    mesh.signal[...] *= 1 - depth * (0.12 + 0.30 * strands)
+    mesh.signal[...] *= 1 - depth * (0.18 + 0.46 * strands)
 
     back, half_width = 118.0, 185.0
     center, half = (pelvis.front_y + back) / 2, (back - pelvis.front_y) / 2
@@ -107,12 +114,6 @@ def paint_body(canvas: Canvas, pelvis: Pelvis) -> None:
         edge = 1 - np.hypot(canvas.x / half_width, (canvas.y - center) / half)
         canvas.fill("skin", edge - skin)
         canvas.fill("air", edge)
-
-
-def paint_bone(canvas: Canvas, tissue: str, center, radii, turn=0.0, cortex=1.6) -> None:
-    """Marrow inside a dark cortex."""
-    canvas.paint("cortical_bone", ellipsoid(center, radii, turn))
-    canvas.paint(tissue, ellipsoid(center, tuple(r - cortex for r in radii), turn), bony)
 
 
 def paint_muscles(canvas: Canvas, pelvis: Pelvis) -> None:
@@ -136,23 +137,30 @@ def paint_muscles(canvas: Canvas, pelvis: Pelvis) -> None:
 def paint_bones(canvas: Canvas, pelvis: Pelvis, gland: Gland) -> None:
     """Pubic bones with the symphysis, hip bones, femoral heads, sacrum and coccyx."""
     s = pelvis.scale
-    pubis_y = min(-43 * s, gland.front_y - 20)
+    pubis_y = min(-39 * s, gland.front_y - 17)
+    marrow = {"texture": bony, "rim": "cortical_bone", "thickness": 1.3}
     for side in SIDES:
-        paint_bone(canvas, "hip_bone", (side * 67 * s, -24 * s, 16), (18, 19, 24), side * -0.5)
-        paint_bone(canvas, "hip_bone", (side * 63 * s, 16 * s, 12), (13, 30, 36), side * -0.3)
-        paint_bone(canvas, "hip_bone", (side * 60 * s, 14 * s, -28), (15, 22, 30), side * 0.5)
-        paint_bone(canvas, "pubic_bone", (side * 47 * s, pubis_y + 4, 6), (30, 9, 11), side * 0.12)
-        paint_bone(canvas, "pubic_bone", (side * 19 * s, pubis_y, -15), (24, 14, 20), side * 0.5)
-        canvas.paint("cartilage", ellipsoid((side * 87 * s, -2 * s, 14), (28, 28, 28)))
-        canvas.paint("vein", ellipsoid((side * 87 * s, -2 * s, 14), (26.5, 26.5, 26.5)))  # fluid of the joint
-        paint_bone(canvas, "femoral_head", (side * 87 * s, -2 * s, 14), (25.8, 25.8, 25.8))
+        hip = union(
+            ellipsoid((side * 63 * s, -24 * s, 16), (18, 19, 24), side * -0.5),
+            ellipsoid((side * 59 * s, 16 * s, 12), (13, 30, 36), side * -0.3),
+            ellipsoid((side * 57 * s, 14 * s, -28), (15, 22, 30), side * 0.5),
+        )
+        canvas.paint("hip_bone", hip, **marrow)
+        pubis = union(
+            ellipsoid((side * 47 * s, pubis_y + 4, 6), (30, 9, 11), side * 0.12),
+            ellipsoid((side * 19 * s, pubis_y, -15), (24, 14, 20), side * 0.5),
+        )
+        canvas.paint("pubic_bone", pubis, **marrow)
+        joint = ellipsoid((side * 84 * s, -2 * s, 14), (28, 28, 28))
+        canvas.paint("vein", joint, rim="cartilage", thickness=1.5)  # fluid of the joint
+        canvas.paint("femoral_head", ellipsoid((side * 84 * s, -2 * s, 14), (25.8, 25.8, 25.8)), **marrow)
     canvas.paint("cartilage", ellipsoid((0, pubis_y - 2, -15), (3.2, 14, 19)))
-    paint_bone(canvas, "sacrum", (0, 84 * s, 42), (26, 12, 34))
+    canvas.paint("sacrum", ellipsoid((0, 84 * s, 42), (26, 12, 34)), **marrow)
 
 
 def paint_obturators(canvas: Canvas, pelvis: Pelvis, gland: Gland) -> None:
     """Obturator internus: a curved band along the inner wall of the pelvis on each side."""
-    middle = max(43 * pelvis.scale, gland.half_width + 13)
+    middle = max(39 * pelvis.scale, gland.half_width + 12)
 
     for side in SIDES:
 
@@ -171,13 +179,16 @@ def paint_vessels(canvas: Canvas, pelvis: Pelvis, gland: Gland, rng: np.random.G
     for side in SIDES:
         for tissue, x, y, radius in (("artery", 60, -66, 4.5), ("vein", 50, -63, 5.0)):
             center = (side * x * s, y * s, 0)
-            canvas.paint("bladder_wall", tube(center, (radius + 1, radius + 1), 70))
-            canvas.paint(tissue, tube(center, (radius, radius), 70), pulsating)
+            canvas.paint(tissue, tube(center, (radius, radius), 70), pulsating, rim="bladder_wall")
         for _ in range(7):  # spermatic cord
             center = (side * rng.normal(22, 4), -74 * s + rng.normal(0, 2), rng.uniform(-30, 10))
             canvas.paint(rng.choice(("vein", "muscle")), ellipsoid(center, (*rng.uniform(1, 2, 2), 14)))
     for _ in range(34):  # the dorsal venous complex, behind the pubic bone
-        center = gland.center[0] + rng.normal(0, 10), gland.front_y - rng.uniform(1, 9), gland.apex_z + rng.uniform(-8, 26)
+        center = (
+            gland.center[0] + rng.normal(0, 10),
+            gland.front_y - rng.uniform(1, 9),
+            gland.apex_z + rng.uniform(-8, 26),
+        )
         canvas.paint("vein", ellipsoid(center, rng.uniform(1.0, 2.6, 3) * (1.3, 1, 2.5), rng.uniform(-0.5, 0.5)))
     for _ in range(90):  # small vessels: bright where blood is slow, dark where it is fast
         center = rng.uniform((-75, -35, -45), (75, 62, 45))
@@ -204,7 +215,7 @@ def paint_bladder(canvas: Canvas, pelvis: Pelvis, gland: Gland) -> None:
     wall = pelvis.bladder_wall
     center = (x + pelvis.bladder_shift, y - 0.45 * gland.half_depth - 6, gland.base_z + 0.75 * rz)
     canvas.paint("bladder_wall", ellipsoid(center, (rx + wall, ry + wall, rz + wall)), mottled)
-    canvas.paint("urine", ellipsoid(center, pelvis.bladder), lambda part: 1 + 0.02 * part.fields["grain"])
+    canvas.paint("urine", ellipsoid(center, pelvis.bladder))
 
 
 def paint_seminal_vesicles(canvas: Canvas, pelvis: Pelvis, gland: Gland, rng: np.random.Generator) -> None:
@@ -220,9 +231,8 @@ def paint_seminal_vesicles(canvas: Canvas, pelvis: Pelvis, gland: Gland, rng: np
                 gland.base_z - 3 + 16 * share + rng.normal(0, 3.5 * size),
             )
             radii = rng.uniform(1.8, 3.6, 3) * size * (1.3, 1, 1.5)
-            turn = rng.uniform(0, np.pi)
-            canvas.paint("bladder_wall", ellipsoid(center, radii + 0.9, turn))
-            canvas.paint("seminal_vesicle", ellipsoid(center, radii, turn), mottled)
+            tubule = ellipsoid(center, radii + 0.9, rng.uniform(0, np.pi))
+            canvas.paint("seminal_vesicle", tubule, mottled, rim="bladder_wall", thickness=0.9)
 
 
 def paint_levators(canvas: Canvas, pelvis: Pelvis, gland: Gland, rectum: Shape) -> None:
@@ -230,27 +240,27 @@ def paint_levators(canvas: Canvas, pelvis: Pelvis, gland: Gland, rectum: Shape) 
     x, _, z = gland.center
     front, back = gland.front_y + 3, rectum.center[1] + rectum.reach[1] - 3
     half_depth = (back - front) / 2
-    half_width = max(gland.half_width + 4, rectum.reach[0] * 0.8)
+    half_width = max(gland.half_width + 3, rectum.reach[0] * 0.8)
     thickness = pelvis.levator_thickness
 
     def sling(dx, dy, dz):
         rise = _step(dz - (gland.apex_z - z) - 4, 9)
-        width = half_width * (0.5 + 0.5 * rise)
+        width = half_width * (0.45 + 0.55 * rise)
         along = (dy / half_depth) ** 2
         ring = np.sqrt((dx / width) ** 2 + along * along) - 1
         taper = np.clip(1.1 + 1.3 * dy / half_depth, -0.5, 1)  # thinner toward its open front
-        return np.abs(ring) * width - taper * thickness / 2
+        return np.abs(ring) * width - taper * (2 - rise) * thickness / 2  # thick where it closes around the canal
 
     low, high = gland.apex_z - 26, gland.base_z - 0.25 * gland.half_height
     middle, half = (low + high) / 2, (high - low) / 2
     shape = Shape((x, (front + back) / 2, z), (half_width + 3, half_depth + 3, half + abs(middle - z)), sling)
     part = canvas.crop(shape)
     ends = np.abs(part.z - middle) - half
-    part.fill("levator_muscle", np.maximum(part.evaluate(shape), ends), striated(1.2, 7)(part))
+    part.fill("levator_muscle", np.maximum(part.evaluate(shape), ends), striated(1.2, 7))
 
 
 def rectum_shapes(pelvis: Pelvis, gland: Gland) -> tuple[Shape, Shape]:
-    """Outer surface of the rectum with the anal canal, and its lumen. Heights are measured from the middle of the gland."""
+    """Outer surface of the rectum with the anal canal, and its lumen. Heights count from the middle of the gland."""
     x, _, z = gland.center
     coil = pelvis.endorectal
     radius, wall = (pelvis.balloon_radius, 2.0) if coil else (pelvis.rectum_radius, 3.8)
@@ -284,7 +294,7 @@ def paint_rectum(canvas: Canvas, pelvis: Pelvis, outer: Shape, lumen: Shape) -> 
         part.fill("rectal_gas", np.maximum(f, part.y - (y - 0.55 * pelvis.balloon_radius)))
         part.paint("rectal_gas", tube((lumen.center[0], y - 2, z), (3.5, 3.5), 70))
         return
-    part.fill("rectal_content", f, mottled(part))
+    part.fill("rectal_content", f, mottled)
     level = part.y - (y + (2 * pelvis.gas_share - 1) * radius) + 0.8 * part.fields["mottle"]
     if pelvis.gas_share:
         part.fill("rectal_gas", np.maximum(f, level / radius))
@@ -297,6 +307,8 @@ def paint_sphincter(canvas: Canvas, gland: Gland) -> None:
     y = y + gland.lean * (apex - gland.center[2])
     canvas.paint("penile_bulb", ellipsoid((x, y + 2, apex - 27), (11, 10, 12)), mottled)
     canvas.paint("urethral_sphincter", tube((x, y, apex - 6), (9.5, 8), 14), mottled)
+    perineal_body = ellipsoid((x, gland.back_y + 1, apex - 12), (11, 8, 12))
+    canvas.paint("urethral_sphincter", perineal_body, mottled)
     lumen = tube((x, y, apex - 6), (2.8, 2.4), 16)
     part = canvas.crop(lumen)  # keeps the label: "urethra" is the part of it that lies in the gland
     part.blend(coverage(part.evaluate(lumen)), canvas.brightness["urethra"])

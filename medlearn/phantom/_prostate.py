@@ -5,17 +5,16 @@ from types import MappingProxyType
 
 import numpy as np
 
-from ..errors import check_positive
 from ..volume import Case, Volume
 from . import _pelvis as organs
 from ._canvas import Canvas, Grid
-from ._gland import GLAND, Gland, draw_gland, draw_nodules, paint_gland
+from ._gland import GLAND, draw_gland, draw_nodules, paint_gland
 from ._mri import TISSUES, Scanner, acquire, draw_scanner, sensitivity, spin_echo
 from ._shapes import smooth_noise
 
 SHAPE = (24, 256, 256)
 SPACING = (3.6, 0.625, 0.625)
-WARP = {24.0: 1.4, 9.0: 0.45}  # pitch and standard deviation in mm of the warps that make outlines irregular
+WARP_PITCH, WARP_STD = 15.0, 1.3  # mm; of the warp that makes outlines irregular
 
 
 def prostate(seed: int = 0, *, shape=SHAPE, spacing=SPACING) -> Case:
@@ -107,7 +106,7 @@ class _Patient:
         self.tilt = -rng.uniform(0.10, 0.35) if rng.random() < 0.25 else 0.0
         x, y, z = self.gland.center
         behind = 11.0 if self.pelvis.endorectal else 0.0  # the field of view then holds the balloon, too
-        self.view = x + rng.normal(0, 3.5), y + behind + rng.normal(0, 8), z + rng.normal(0, 6)
+        self.view = x + rng.normal(0, 3), y + behind + rng.normal(0, 7.5), z + rng.normal(0, 5.5)
         self.table = tuple(rng.uniform((-30, -60, -120), (30, 10, 60)))  # world position of the frame's origin
         self.scanner = draw_scanner(np.random.Generator(np.random.PCG64(protocol)), self.pelvis.endorectal)
 
@@ -140,34 +139,36 @@ class _Patient:
 
 def _blank_canvas(grid: Grid, brightness: Mapping[str, float], rng: np.random.Generator) -> Canvas:
     """An empty canvas with random fields for texture, its coordinates gently warped."""
-    x, y, z = grid.coordinates()
-    for pitch, size in WARP.items():
-        x, y, z = (a + size * smooth_noise(rng, grid.axes, (pitch, pitch, pitch)) for a in (x, y, z))
+    warps = [smooth_noise(rng, grid.axes, (WARP_PITCH,) * 3, WARP_STD) for _ in range(3)]
+    margin = max(float(np.abs(warp).max()) for warp in warps)
+    x, y, z = (warp + coordinate for warp, coordinate in zip(warps, grid.coordinates(), strict=True))
     pitches = {"grain": (4.0, 1.5, 1.5), "mottle": (6.0, 5.0, 5.0), "cloud": (14.0, 14.0, 14.0)}
     fields = {name: smooth_noise(rng, grid.axes, pitch) for name, pitch in pitches.items()}
     labels, signal = np.zeros(grid.shape, np.uint8), np.zeros(grid.shape)
     number = {name: tissue.label for name, tissue in TISSUES.items()}
-    return Canvas(grid, x, y, z, labels, signal, number, brightness, fields)
+    return Canvas(grid, x, y, z, labels, signal, number, brightness, fields, margin)
 
 
 def _image(canvas: Canvas, scanner: Scanner, coil_center, seed: np.random.SeedSequence) -> np.ndarray:
     """int16 image of a painted canvas."""
     rng = np.random.Generator(np.random.PCG64(seed))
-    signal = canvas.signal * sensitivity(canvas, scanner, coil_center, rng)
+    signal = canvas.signal * sensitivity(canvas.grid, scanner, coil_center, rng)
     image = scanner.fat_count * acquire(signal, scanner, rng)
     return np.clip(np.rint(image), -32768, 32767).astype(np.int16)
 
 
 def _grid(patient: _Patient, shape, spacing) -> Grid:
-    shape, spacing = tuple(shape), tuple(spacing)
-    whole = all(isinstance(n, int | np.integer) and not isinstance(n, bool) for n in shape)
-    if len(shape) != 3 or not whole or any(n < least for n, least in zip(shape, (1, 16, 16), strict=True)):
-        raise ValueError(f"shape must be three whole numbers of voxels (z, y, x), at least (1, 16, 16); got {shape}")
-    if len(spacing) != 3:
-        raise ValueError(f"spacing must be three numbers of mm (z, y, x); got {spacing}")
-    for axis, step in zip("zyx", spacing, strict=True):
-        check_positive(f"spacing along {axis}", step, "mm")
-    return Grid(tuple(map(int, shape)), tuple(map(float, spacing)), patient.view, patient.tilt)
+    whole = [n for n in np.atleast_1d(shape).tolist() if isinstance(n, int) and not isinstance(n, bool)]
+    if (
+        np.shape(shape) != (3,)
+        or len(whole) != 3
+        or any(n < least for n, least in zip(whole, (1, 16, 16), strict=True))
+    ):
+        raise ValueError(f"shape must be three whole numbers of voxels (z, y, x), at least (1, 16, 16); got {shape!r}")
+    steps = np.atleast_1d(spacing).tolist()
+    if np.shape(spacing) != (3,) or not all(isinstance(s, int | float) and 0 < s < np.inf for s in steps):
+        raise ValueError(f"spacing must be three positive numbers of mm (z, y, x); got {spacing!r}")
+    return Grid(tuple(whole), tuple(map(float, steps)), patient.view, patient.tilt)
 
 
 def _volume_like(grid: Grid, patient: _Patient):

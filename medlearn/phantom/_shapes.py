@@ -1,9 +1,10 @@
 """Shapes as implicit functions, and smooth random fields: the two materials that a phantom is made of.
 
-An implicit function is negative inside a shape, zero on its surface, positive outside. It need not be a distance: its own
-differences from voxel to voxel tell how much of a voxel the shape covers.
+An implicit function is negative inside a shape, zero on its surface, positive outside. It need not be a distance: its
+own differences from voxel to voxel tell how much of a voxel the shape covers.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,15 +28,14 @@ def ellipsoid(center, radii, turn: float = 0.0) -> Shape:
     cos, sin = np.cos(turn), np.sin(turn)
 
     def implicit(x, y, z):
-        u = (cos * x + sin * y) / rx
-        v = (cos * y - sin * x) / ry
-        return np.sqrt(u * u + v * v + (z / rz) ** 2) - 1
+        u, v = (x, y) if turn == 0 else (cos * x + sin * y, cos * y - sin * x)
+        return np.sqrt((u / rx) ** 2 + (v / ry) ** 2 + (z / rz) ** 2) - 1
 
     return Shape(center, (np.hypot(cos * rx, sin * ry), np.hypot(sin * rx, cos * ry), rz), implicit)
 
 
 def tube(center, radius, half_length, *, path=None, profile=None) -> Shape:
-    """Tube along z: its axis runs through (x, y) = `path`(z), its radius is `radius` × `profile`(z), its ends are blunt."""
+    """Tube along z with blunt ends; (x, y) = `path`(z) is its axis, `radius` × `profile`(z) its radius."""
     rx, ry = radius
     ends = np.linspace(-half_length, half_length, 9)
     wander = np.abs(path(ends)).max(axis=1) if path else (0.0, 0.0)
@@ -50,6 +50,19 @@ def tube(center, radius, half_length, *, path=None, profile=None) -> Shape:
         return np.sqrt(square + blunt(z / half_length)) - 1
 
     return Shape(center, (widest * rx + wander[0], widest * ry + wander[1], half_length), implicit)
+
+
+def union(*shapes: Shape) -> Shape:
+    """The shapes as one."""
+    centers, reaches = np.array([s.center for s in shapes]), np.array([s.reach for s in shapes])
+    low, high = (centers - reaches).min(0), (centers + reaches).max(0)
+    middle = (low + high) / 2
+
+    def implicit(x, y, z):
+        parts = (s.implicit(*(a - c for a, c in zip((x, y, z), s.center - middle, strict=True))) for s in shapes)
+        return functools.reduce(np.minimum, parts)
+
+    return Shape(tuple(middle), tuple((high - low) / 2), implicit)
 
 
 def blunt(t: np.ndarray) -> np.ndarray:
@@ -91,8 +104,8 @@ def first_order_distance(f: np.ndarray, spacing) -> np.ndarray:
     return f / np.sqrt(square + 1e-12)
 
 
-def smooth_noise(rng: np.random.Generator, axes, pitch, extent: float = 192.0) -> np.ndarray:
-    """Smooth random field on the grid spanned by `axes`: about zero mean and unit variance.
+def smooth_noise(rng: np.random.Generator, axes, pitch, std: float = 1.0, extent: float = 192.0) -> np.ndarray:
+    """Smooth random field on the grid spanned by `axes`, of about zero mean and standard deviation `std`.
 
     White noise on a lattice of `pitch` (z, y, x) mm, interpolated by cubic B-splines, one axis after the other. The
     lattice repeats after `extent` mm, so that a patient's texture does not depend on the grid that looks at it.
@@ -108,13 +121,12 @@ def smooth_noise(rng: np.random.Generator, axes, pitch, extent: float = 192.0) -
     -------
     (z, y, x) float64 array
     """
-    counts = [max(int(round(extent / p)), 4) for p in pitch]
-    field = rng.standard_normal(counts)
+    counts = [max(round(extent / p), 4) for p in pitch]
+    field = rng.standard_normal(counts) * (std / 0.479**1.5)  # the mean of Σw² along one axis is 0.479
     weights = [_spline_weights(axis / p, n) for axis, p, n in zip(axes, pitch, counts, strict=True)]
     field = np.tensordot(weights[0], field, axes=(1, 0))  # z first: it shrinks the array most
     field = weights[1] @ field
-    field = field @ weights[2].T
-    return field / 0.479**1.5  # the mean of Σw² along one axis is 0.479
+    return field @ weights[2].T
 
 
 def _spline_weights(position: np.ndarray, n: int) -> np.ndarray:

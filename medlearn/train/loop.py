@@ -93,9 +93,9 @@ def fit(
     config = config or TrainConfig()
     out = Path(out)
     plan = _plan(model, cases, held_out, config)
+    device = choose_device(config.device)
     settled = _open_folder(out, plan, resume)
     with _log_to(out / LOG_FILE), _keep_random_state():
-        device = choose_device(config.device)
         preprocess = _fit_preprocess(model, cases, config, tuple(plan["labels"]))
         sampler = _load_slices(cases, preprocess, config, device)
         validation = Validation(held_out, preprocess)
