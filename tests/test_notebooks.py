@@ -1,6 +1,7 @@
 """The notebooks: how they are built, that the committed ones are up to date, that each has the parts of a chapter."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -335,7 +336,8 @@ def test_a_chapter_that_fails_is_not_written(tmp_path, book):
 
 
 def nbval(path):
-    options = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=60", "-p", "no:cacheprovider", "-p", "conftest"]
+    shutil.copy(ROOT / "conftest.py", path)  # pytest reads it from the folder of what it is asked to run
+    options = ["--nbval", "--nbval-current-env", "--nbval-cell-timeout=60", "-p", "no:cacheprovider"]
     sanitize = ["--nbval-sanitize-with", str(ROOT / "tests" / "nbval_sanitize.cfg")]
     command = [sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), *options, *sanitize, str(path)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)

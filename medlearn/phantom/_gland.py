@@ -62,7 +62,7 @@ class Gland:
 
 
 def draw_gland(rng: np.random.Generator, endorectal: bool) -> Gland:
-    """Draw one gland: 15 to 300 cm³, median 45. Hyperplasia grows the transition zone, forward and up."""
+    """Draw one gland: 17 to 240 cm³, median 45. Hyperplasia grows the transition zone, forward and up."""
     volume = float(np.clip(MEDIAN_VOLUME_CM3 * np.exp(rng.normal(0, 0.55)), 17, 240))
     growth = volume / MEDIAN_VOLUME_CM3
     wide, high = np.exp(rng.normal(0, 0.06, 2))
@@ -211,12 +211,9 @@ def paint_transition_zone(part: Canvas, gland: Gland, nodules: list[Nodule], zon
         f = spot.evaluate(shape)
         spot.blend(0.7 * coverage(f), 0.45 * base)
         texture = 1 + 0.22 * spot.fields["grain"] + 0.12 * spot.fields["mottle"]
-        rim = 0.9 / min(nodule.radii)
-        spot.blend(coverage(f + rim), base * nodule.brightness * texture)
-    rim = np.exp(-((zone / 0.05) ** 2))
-    part.signal[...] *= 1 - 0.45 * rim
-    share = coverage(zone)
-    part.signal[...] = before + (part.signal - before) * share
+        spot.blend(coverage(f + 0.9 / min(nodule.radii)), base * nodule.brightness * texture)
+    part.signal[...] *= 1 - 0.45 * np.exp(-((zone / 0.05) ** 2))  # the surgical capsule
+    part.signal[...] = before + (part.signal - before) * coverage(zone)  # nothing outside the zone changes
 
 
 def paint_urethra(part: Canvas, gland: Gland, x, y, t, whole) -> None:

@@ -271,7 +271,7 @@ class Training:
             self.history, columns=["epoch", "step", "seconds", "learning_rate", "train_loss", "val_dice"]
         )
         write_text(out / HISTORY_FILE, history.to_csv(index=False))
-        plot_curves(history).savefig(out / CURVES_FILE, dpi=120)
+        return history
 
     def save(self, out: Path) -> None:
         """Write the averaged weights and all that `load` needs."""
