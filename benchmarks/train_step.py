@@ -1,8 +1,8 @@
 """Training throughput against MONAI, in slices per second: the network alone, the data path alone, and both together.
 
-MONAI is used as its tutorials do: ``BasicUNet``, ``CacheDataset`` with dictionary transforms per sample, a ``DataLoader`` with
-the worker count that was fastest here. Both train on the same pre-processed slices of one channel, in the same precision, with
-equally many parameters (within 2 %), and are measured in turns.
+MONAI is used as its tutorials do: ``BasicUNet``, ``CacheDataset`` with dictionary transforms per sample, a
+``DataLoader`` with the worker count that was fastest here. Both train on the same pre-processed slices of one channel,
+in the same precision, with equally many parameters (within 2 %), and are measured in turns.
 
     python benchmarks/train_step.py [DATA] [--rounds 7] [--device cpu]
 """

@@ -64,12 +64,12 @@ def test_a_failed_case_does_not_drop_out_of_the_mean(folders):
 def test_missing_predictions_and_references_are_named(folders):
     predictions, references = folders
     opened = Predictions.open(predictions)
-    with pytest.raises(FileNotFoundError, match="no reference mask for: blob-01"):
-        (references / "blob-01_segmentation.mha").unlink()
-        evaluate_cases(opened, ml.cases(references))
     lacking = Predictions(predictions, [*opened.requested, "blob-07"], opened.files, opened.labels)
     with pytest.raises(FileNotFoundError, match="no prediction: blob-07"):
         evaluate_cases(lacking, ml.cases(references))
+    (references / "blob-01_segmentation.mha").unlink()
+    with pytest.raises(FileNotFoundError, match="no reference mask for: blob-01"):
+        evaluate_cases(opened, ml.cases(references))
     with pytest.raises(FileNotFoundError, match=r"predictions\.json"):
         Predictions.open(references)
 

@@ -184,7 +184,6 @@ class Training:
             else:
                 _log.info("interrupted at step %d; resume goes on from there", self.step)
             self.save(out)
-            self.write_history(out)
         bar.close()
         _log.info("%d steps in %.1f s, %.1f slices per second", self.step, self.clock.elapsed, self.slices_per_second)
         return complete
@@ -265,17 +264,17 @@ class Training:
         if on_validation is not None:
             on_validation(self.ema, self.preprocess, min(self.share, 1.0))
 
-    def write_history(self, out: Path) -> None:
-        """Write ``history.csv`` and ``curves.png``."""
-        history = pd.DataFrame(
-            self.history, columns=["epoch", "step", "seconds", "learning_rate", "train_loss", "val_dice"]
-        )
+    def write_history(self, out: Path) -> pd.DataFrame:
+        """Write ``history.csv``, one row per epoch, and return it."""
+        columns = ["epoch", "step", "seconds", "learning_rate", "train_loss", "val_dice"]
+        history = pd.DataFrame(self.history, columns=columns)
         write_text(out / HISTORY_FILE, history.to_csv(index=False))
         return history
 
     def save(self, out: Path) -> None:
-        """Write the averaged weights and all that `load` needs."""
+        """Write the averaged weights, the history with its curves, and all that `load` needs."""
         save_checkpoint(out / MODEL_FILE, self.ema, self.preprocess)
+        plot_curves(self.write_history(out)).savefig(out / CURVES_FILE, dpi=120)
         state = {
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),
