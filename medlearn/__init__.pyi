@@ -4,6 +4,7 @@ from . import phantom as phantom
 from . import plots as plots
 from .augment import Augment as Augment
 from .checkpoint import load_checkpoint as load_checkpoint
+from .checkpoint import pretrained as pretrained
 from .checkpoint import save_checkpoint as save_checkpoint
 from .datasets import cases as cases
 from .errors import BadCasesError as BadCasesError

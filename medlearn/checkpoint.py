@@ -10,9 +10,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from .errors import FileFormatError
+from .errors import FileFormatError, check_choice
 from .nn import build
 from .preprocess import Preprocess
+
+_WEIGHTS = Path(__file__).with_name("weights")
 
 
 def save_checkpoint(path: str | Path, model: nn.Module, preprocess: Preprocess) -> Path:
@@ -60,3 +62,27 @@ def load_checkpoint(path: str | Path) -> tuple[nn.Module, Preprocess]:
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise FileFormatError(f"{path} is not a checkpoint of medlearn, or is damaged: {error}") from error
     return model.eval(), preprocess
+
+
+def pretrained(name: str) -> tuple[nn.Module, Preprocess]:
+    """Load a small network that comes with the library, for a reader who has no time to train one.
+
+    Parameters
+    ----------
+    name : str
+        ``"prostate-phantom"``: a 2-D U-Net trained on the built-in prostate phantom. ``medlearn/weights/README.md`` says with
+        which command, and how good it is.
+
+    Returns
+    -------
+    model, preprocess
+        As `load_checkpoint` returns them.
+
+    Raises
+    ------
+    ValueError
+        If there is no network of this name.
+    """
+    names = sorted(path.stem for path in _WEIGHTS.glob("*.safetensors"))
+    check_choice("name", name, names)
+    return load_checkpoint(_WEIGHTS / f"{name}.safetensors")

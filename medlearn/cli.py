@@ -89,7 +89,11 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument("data", metavar="DATA", help=_DATA)
     train.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder of the run; must not exist yet")
     train.add_argument(
-        "--preset", default="unet2d", help="unet2d: a 2-D U-Net that sees a slice and its two neighbors (default)"
+        "--preset",
+        default="unet2d",
+        help="unet2d: a 2-D U-Net that sees a slice and its two neighbors (default); "
+        "unet2d-small: with half the channels, on pixels of 1.25 mm",
+        "the channels, on pixels of 1.25 mm",
     )
     budget = train.add_mutually_exclusive_group()
     budget.add_argument(

@@ -1,5 +1,6 @@
 """``medlearn lab``: the course in JupyterLab, on copies of the notebooks."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,7 @@ def copy_notebooks(folder: Path) -> list[Path]:
 
 
 def open_lab(folder: Path, arguments: list[str]) -> int:
-    """Open JupyterLab in `folder`, filled by `copy_notebooks`; return its exit status."""
+    """Open JupyterLab in `folder`, filled by `copy_notebooks`; on Windows, return its exit status."""
     if find_spec("jupyterlab") is None:
         raise FileNotFoundError('JupyterLab is not installed: pip install "medlearn[lab]"')
     new = copy_notebooks(folder)
@@ -41,4 +42,8 @@ def open_lab(folder: Path, arguments: list[str]) -> int:
     # the "news" question would cover the page, and asks the network
     disable = ["labextension", "disable", "@jupyterlab/apputils-extension:announcements"]
     subprocess.run([sys.executable, "-m", "jupyter", *disable], check=False, capture_output=True)
-    return subprocess.run([sys.executable, "-m", "jupyter", "lab", f"--notebook-dir={folder}", *arguments]).returncode
+    command = [sys.executable, "-m", "jupyter", "lab", f"--notebook-dir={folder}", *arguments]
+    if os.name == "posix":
+        sys.stdout.flush()
+        os.execv(sys.executable, command)  # so that whoever stops this process stops JupyterLab
+    return subprocess.run(command).returncode

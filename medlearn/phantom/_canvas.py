@@ -60,8 +60,8 @@ class Canvas:
 
     grid: Grid
     x: np.ndarray  # (z, y, x) patient coordinates in mm, gently warped so that no outline is a perfect ellipse
-    y: np.ndarray
-    z: np.ndarray
+    y: np.ndarray  # (z, y, x)
+    z: np.ndarray  # (z, y, 1): not warped, which makes all that depends on z alone cost next to nothing
     labels: np.ndarray
     signal: np.ndarray
     number: Mapping[str, int]
@@ -82,7 +82,8 @@ class Canvas:
 
     def view(self, box: tuple[slice, ...]) -> "Canvas":
         """The part of the canvas in slices (z, y, x)."""
-        arrays = {name: getattr(self, name)[box] for name in ("x", "y", "z", "labels", "signal")}
+        arrays = {name: getattr(self, name)[box] for name in ("x", "y", "labels", "signal")}
+        arrays["z"] = self.z[box[:2]]
         fields = {name: field[box] for name, field in self.fields.items()}
         offset = tuple(o + s.start for o, s in zip(self.offset, box, strict=True))
         return replace(self, fields=fields, offset=offset, **arrays)

@@ -129,19 +129,21 @@ def acquire(signal: np.ndarray, scanner: Scanner, rng: np.random.Generator) -> n
     """
     matrix = signal.shape[1:]
     measured = tuple(8 * int(n * share / 8) for n, share in zip(matrix, scanner.matrix, strict=True))  # 8: fast FFT
-    channel = _fourier_resize(signal, measured)
-    real, imaginary = scanner.noise * rng.standard_normal((2, *channel.shape))
-    real += channel
-    return _fourier_resize(np.sqrt(real * real + imaginary * imaginary), matrix)
+    image = np.empty(signal.shape)
+    for k, plane in enumerate(signal):  # one slice at a time stays in the cache
+        real, imaginary = scanner.noise * rng.standard_normal((2, *measured))
+        real += _fourier_resize(plane, measured)
+        image[k] = _fourier_resize(np.sqrt(real * real + imaginary * imaginary), matrix)
+    return image
 
 
 def _fourier_resize(image: np.ndarray, matrix: tuple[int, int]) -> np.ndarray:
-    """Resize slices to `matrix` (y, x) by cropping k-space or filling it with zeros."""
-    old = image.shape[1:]
+    """Resize a slice to `matrix` (y, x) by cropping k-space or filling it with zeros."""
+    old = image.shape
     spectrum = np.fft.rfft2(image)
     low_y = min(old[0], matrix[0]) // 2
     low_x = min(old[1], matrix[1]) // 2
-    resized = np.zeros((len(image), matrix[0], matrix[1] // 2 + 1), complex)
-    resized[:, :low_y, :low_x] = spectrum[:, :low_y, :low_x]
-    resized[:, -low_y:, :low_x] = spectrum[:, -low_y:, :low_x]
+    resized = np.zeros((matrix[0], matrix[1] // 2 + 1), complex)
+    resized[:low_y, :low_x] = spectrum[:low_y, :low_x]
+    resized[-low_y:, :low_x] = spectrum[-low_y:, :low_x]
     return np.fft.irfft2(resized, matrix) * (matrix[0] * matrix[1] / (old[0] * old[1]))

@@ -109,8 +109,9 @@ def paint_body(canvas: Canvas, pelvis: Pelvis) -> None:
     back, half_width = 118.0, 185.0
     center, half = (pelvis.front_y + back) / 2, (back - pelvis.front_y) / 2
     skin = 2.5 / half
-    ends = [np.array([a.min(), a.max()]) for a in (canvas.x, canvas.y - center)]
-    if np.hypot(np.abs(ends[0]).max() / half_width, np.abs(ends[1]).max() / half) > 1 - skin:
+    x, y, _ = canvas.grid.coordinates()
+    far_x, far_y = np.abs(x).max() + canvas.margin, np.abs(y - center).max() + canvas.margin
+    if np.hypot(far_x / half_width, far_y / half) > 1 - skin:  # some of it is in the field of view
         edge = 1 - np.hypot(canvas.x / half_width, (canvas.y - center) / half)
         canvas.fill("skin", edge - skin)
         canvas.fill("air", edge)
@@ -268,7 +269,7 @@ def rectum_shapes(pelvis: Pelvis, gland: Gland) -> tuple[Shape, Shape]:
     apex = gland.apex_z - z
 
     def path(height):
-        return sway * np.tanh(height / 30), lean * height + bend * np.clip(height, 0, None) ** 1.5
+        return sway * np.tanh(height / 30), lean * height + bend * height * np.sqrt(np.maximum(height, 0))
 
     def canal(height):  # about 10 mm wide below the apex of the gland
         return 12.5 / radius + (1 - 12.5 / radius) * _step(height - apex + 2, 4)

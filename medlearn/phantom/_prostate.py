@@ -139,10 +139,11 @@ class _Patient:
 
 def _blank_canvas(grid: Grid, brightness: Mapping[str, float], rng: np.random.Generator) -> Canvas:
     """An empty canvas with random fields for texture, its coordinates gently warped."""
-    warps = [smooth_noise(rng, grid.axes, (WARP_PITCH,) * 3, WARP_STD) for _ in range(3)]
+    warps = [smooth_noise(rng, grid.axes, (WARP_PITCH,) * 3, WARP_STD) for _ in range(2)]
     margin = max(float(np.abs(warp).max()) for warp in warps)
-    x, y, z = (warp + coordinate for warp, coordinate in zip(warps, grid.coordinates(), strict=True))
-    pitches = {"grain": (4.0, 1.5, 1.5), "mottle": (6.0, 5.0, 5.0), "cloud": (14.0, 14.0, 14.0)}
+    x, y, z = grid.coordinates()
+    x, y, z = warps[0] + x, warps[1] + y, np.broadcast_to(z, (*grid.shape[:2], 1))
+    pitches = {"grain": (4.0, 1.9, 1.9), "mottle": (6.0, 5.0, 5.0), "cloud": (14.0, 14.0, 14.0)}
     fields = {name: smooth_noise(rng, grid.axes, pitch) for name, pitch in pitches.items()}
     labels, signal = np.zeros(grid.shape, np.uint8), np.zeros(grid.shape)
     number = {name: tissue.label for name, tissue in TISSUES.items()}

@@ -28,8 +28,18 @@ def ellipsoid(center, radii, turn: float = 0.0) -> Shape:
     cos, sin = np.cos(turn), np.sin(turn)
 
     def implicit(x, y, z):
-        u, v = (x, y) if turn == 0 else (cos * x + sin * y, cos * y - sin * x)
-        return np.sqrt((u / rx) ** 2 + (v / ry) ** 2 + (z / rz) ** 2) - 1
+        u = (cos / rx) * x
+        v = (cos / ry) * y
+        if turn:
+            u += (sin / rx) * y
+            v -= (sin / ry) * x
+        u *= u  # in place: on large arrays memory costs more than arithmetic
+        v *= v
+        u += v
+        u += (z / rz) ** 2
+        np.sqrt(u, out=u)
+        u -= 1
+        return u
 
     return Shape(center, (np.hypot(cos * rx, sin * ry), np.hypot(sin * rx, cos * ry), rz), implicit)
 

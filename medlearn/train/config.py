@@ -93,4 +93,8 @@ PRESETS = {
         "model": {"kind": "unet", "ndim": 2, "widths": (16, 32, 64, 128, 256)},
         "train": {"adjacent_slices": 1},
     },
+    "unet2d-small": {
+        "model": {"kind": "unet", "ndim": 2, "widths": (8, 16, 32, 64, 128)},
+        "train": {"adjacent_slices": 1, "spacing": (1.25, 1.25)},
+    },
 }
