@@ -70,8 +70,8 @@ def pretrained(name: str) -> tuple[nn.Module, Preprocess]:
     Parameters
     ----------
     name : str
-        ``"prostate-phantom"``: a 2-D U-Net trained on the built-in prostate phantom. ``medlearn/weights/README.md`` says with
-        which command, and how good it is.
+        ``"prostate-phantom"``: a 2-D U-Net trained on the built-in prostate phantom. ``medlearn/weights/README.md``
+        says with which command, and how good it is.
 
     Returns
     -------

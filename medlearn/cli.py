@@ -93,7 +93,6 @@ def _add_train(train: argparse.ArgumentParser) -> None:
         default="unet2d",
         help="unet2d: a 2-D U-Net that sees a slice and its two neighbors (default); "
         "unet2d-small: with half the channels, on pixels of 1.25 mm",
-        "the channels, on pixels of 1.25 mm",
     )
     budget = train.add_mutually_exclusive_group()
     budget.add_argument(
