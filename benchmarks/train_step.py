@@ -31,7 +31,8 @@ from monai.transforms import (
 import medlearn as ml
 from medlearn.inference import autocast, choose_device
 from medlearn.nn import dice_ce_loss
-from medlearn.train.loop import Training, Validation
+from medlearn.train.data import Validation
+from medlearn.train.loop import Training
 from medlearn.train.precision import choose_arithmetic
 from medlearn.train.sampler import SliceSampler
 

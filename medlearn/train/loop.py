@@ -4,30 +4,27 @@ import copy
 import json
 import logging
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from .. import __version__
 from ..checkpoint import save_checkpoint
-from ..errors import BadCasesError
-from ..inference import autocast, choose_device, predict_slices, to_labels
-from ..metrics import dice
+from ..inference import autocast, choose_device
 from ..nn import dice_ce_loss
 from ..plots import plot_curves
 from ..preprocess import Preprocess
 from ..volume import Case
 from .config import TrainConfig
+from .data import Validation, fit_preprocess, load_slices
+from .plan import make_plan, open_folder
 from .precision import choose_arithmetic
 from .progress import Bar, Clock, interrupt_flag
 from .run import CONFIG_FILE, CURVES_FILE, HISTORY_FILE, LOG_FILE, MODEL_FILE, STATE_FILE, Run, write_text
-from .sampler import SliceSampler, generator
+from .sampler import generator
 
 _log = logging.getLogger("medlearn.train")
 
@@ -92,12 +89,12 @@ def fit(
     """
     config = config or TrainConfig()
     out = Path(out)
-    plan = _plan(model, cases, held_out, config)
+    plan = make_plan(model, cases, held_out, config)
     device = choose_device(config.device)
-    settled = _open_folder(out, plan, resume)
+    settled = open_folder(out, plan, resume)
     with _log_to(out / LOG_FILE), _keep_random_state():
-        preprocess = _fit_preprocess(model, cases, config, tuple(plan["labels"]))
-        sampler = _load_slices(cases, preprocess, config, device)
+        preprocess = fit_preprocess(model, cases, config, tuple(plan["labels"]))
+        sampler = load_slices(cases, preprocess, config, device)
         validation = Validation(held_out, preprocess)
         model.to(device)
         if not settled:
@@ -299,132 +296,6 @@ class Training:
         self.loss_sum, self.loss_count = state["loss_sum"].to(self.device), state["loss_count"]
         self.clock.start(state["seconds"])
         _log.info("resumed at step %d, after %.1f s", self.step, state["seconds"])
-
-
-class Validation:
-    """The held-out cases, pre-processed once; their Dice is measured on their own grids."""
-
-    def __init__(self, cases: Sequence[Case], preprocess: Preprocess):
-        self.preprocess = preprocess
-        self.cases = [(case, preprocess.image(case.image).astype(np.float16)) for case in _with_masks(cases)]
-        self.n_slices = sum(len(slices) for _, slices in self.cases)
-        self.seconds: float | None = None if self.cases else 0.0
-
-    def dice(self, model: nn.Module, precision: str) -> float:
-        """Mean over cases and labels."""
-        started = time.monotonic()
-        scores = []
-        for case, slices in self.cases:
-            probabilities = predict_slices(
-                model, slices, adjacent_slices=self.preprocess.adjacent_slices, precision=precision
-            )
-            pred = to_labels(self.preprocess.restore(probabilities, case.image)).array
-            labels = range(1, len(self.preprocess.labels) + 1)
-            scores += [dice(pred == k, case.mask.array == k) for k in labels]
-        self.seconds = time.monotonic() - started
-        return float(np.nanmean(scores))
-
-
-def _plan(model: nn.Module, cases: Sequence[Case], held_out: Sequence[Case], config: TrainConfig) -> dict:
-    """What a run is made of; two runs with the same plan give the same weights."""
-    if not len(cases):
-        raise ValueError("there is no case to train on")
-    channels, wanted = model.config["in_channels"], 1 + 2 * config.adjacent_slices
-    if channels != wanted:
-        raise ValueError(
-            f"adjacent_slices={config.adjacent_slices} gives {wanted} channel(s), "
-            f"but the model has in_channels={channels}"
-        )
-    if shared := set(_ids(cases)) & set(_ids(held_out)):
-        raise ValueError(f"these cases are both trained on and held out: {', '.join(sorted(shared))}")
-    n_labels = max(model.config["out_channels"] - 1, 1)
-    labels = getattr(cases, "labels", None) or {
-        "foreground" if n_labels == 1 else f"label{k}": [k] for k in range(1, n_labels + 1)
-    }
-    if len(labels) != n_labels:
-        raise ValueError(
-            f"the cases have {len(labels)} label(s) ({', '.join(labels)}): the model needs out_channels="
-            f"{1 if len(labels) == 1 else len(labels) + 1}, not {model.config['out_channels']}"
-        )
-    return {
-        "medlearn": __version__,
-        "model": model.config,
-        "train": config.to_dict(),
-        "labels": labels,
-        "training_cases": _ids(cases),
-        "held_out_cases": _ids(held_out),
-    }
-
-
-def _ids(cases: Sequence[Case]) -> list[str]:
-    return list(getattr(cases, "ids", None) or [case.id for case in cases])
-
-
-def _open_folder(out: Path, plan: dict, resume: bool) -> tuple[str, torch.memory_format] | None:
-    """Make the folder of a new run, or check that the run in it is the one to go on with and return its arithmetic."""
-    if not resume:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise FileExistsError(
-                f"{out} exists: choose another folder, or go on with the run in it by resume (--resume)"
-            )
-        out.mkdir(parents=True, exist_ok=True)
-        return None
-    if not (out / STATE_FILE).is_file() or not (out / CONFIG_FILE).is_file():
-        raise FileNotFoundError(f"{out} holds no run to resume: {STATE_FILE} or {CONFIG_FILE} is missing")
-    stored = json.loads((out / CONFIG_FILE).read_text())
-    new = json.loads(json.dumps(plan))
-    new["train"]["device"] = stored["train"]["device"]  # a run may move to another machine
-    differing = [
-        key for key in ("model", "train", "labels", "training_cases", "held_out_cases") if new[key] != stored[key]
-    ]
-    if differing:
-        changes = "\n".join(f"  {key}: {stored[key]} became {new[key]}" for key in differing)
-        raise ValueError(f"the run in {out} was started with other settings; resume needs the same:\n{changes}")
-    plan |= {key: stored[key] for key in ("precision", "memory_format", "device")}
-    return stored["precision"], getattr(torch, stored["memory_format"].removeprefix("torch."))
-
-
-def _fit_preprocess(model: nn.Module, cases: Sequence[Case], config: TrainConfig, labels: Sequence[str]) -> Preprocess:
-    """Pixel size and canvas from the training cases; the canvas can be halved at every level of the network."""
-    return Preprocess.fit(
-        (case.image for case in cases),
-        spacing=config.spacing,
-        multiple=2 ** (len(model.config["widths"]) - 1),
-        labels=labels,
-        adjacent_slices=config.adjacent_slices,
-        mirror=config.augment is not None and config.augment.flip > 0,
-    )
-
-
-def _load_slices(
-    cases: Sequence[Case], preprocess: Preprocess, config: TrainConfig, device: torch.device
-) -> SliceSampler:
-    images, masks = [], []
-    for case in _with_masks(cases):
-        if (highest := case.mask.array.max()) > len(preprocess.labels):
-            raise ValueError(
-                f"case {case.id} holds label {highest}, but there are {len(preprocess.labels)} to learn; "
-                "medlearn.cases(..., labels={...}) chooses and merges labels"
-            )
-        images.append(preprocess.image(case.image).astype(np.float16))
-        masks.append(preprocess.mask(case.mask))
-    _log.info(
-        "%d slices of %d cases, %d×%d pixels of %.3g mm",
-        sum(map(len, images)),
-        len(images),
-        *preprocess.canvas,
-        preprocess.spacing[1],
-    )
-    return SliceSampler(
-        images, masks, adjacent_slices=config.adjacent_slices, foreground=config.foreground, device=device
-    )
-
-
-def _with_masks(cases: Sequence[Case]) -> Iterator[Case]:
-    for case in cases:
-        if case.mask is None:
-            raise BadCasesError({case.id: "it has no mask"})
-        yield case
 
 
 @contextmanager

@@ -1,0 +1,72 @@
+"""What a run is made of, and the folder it lives in."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from .. import __version__
+from ..volume import Case
+from .config import TrainConfig
+from .run import CONFIG_FILE, STATE_FILE
+
+
+def make_plan(model: nn.Module, cases: Sequence[Case], held_out: Sequence[Case], config: TrainConfig) -> dict:
+    """What a run is made of; two runs with the same plan give the same weights."""
+    if not len(cases):
+        raise ValueError("there is no case to train on")
+    channels, wanted = model.config["in_channels"], 1 + 2 * config.adjacent_slices
+    if channels != wanted:
+        raise ValueError(
+            f"adjacent_slices={config.adjacent_slices} gives {wanted} channel(s), "
+            f"but the model has in_channels={channels}"
+        )
+    if shared := set(_ids(cases)) & set(_ids(held_out)):
+        raise ValueError(f"these cases are both trained on and held out: {', '.join(sorted(shared))}")
+    n_labels = max(model.config["out_channels"] - 1, 1)
+    labels = getattr(cases, "labels", None) or {
+        "foreground" if n_labels == 1 else f"label{k}": [k] for k in range(1, n_labels + 1)
+    }
+    if len(labels) != n_labels:
+        raise ValueError(
+            f"the cases have {len(labels)} label(s) ({', '.join(labels)}): the model needs out_channels="
+            f"{1 if len(labels) == 1 else len(labels) + 1}, not {model.config['out_channels']}"
+        )
+    return {
+        "medlearn": __version__,
+        "model": model.config,
+        "train": config.to_dict(),
+        "labels": labels,
+        "training_cases": _ids(cases),
+        "held_out_cases": _ids(held_out),
+    }
+
+
+def _ids(cases: Sequence[Case]) -> list[str]:
+    return list(getattr(cases, "ids", None) or [case.id for case in cases])
+
+
+def open_folder(out: Path, plan: dict, resume: bool) -> tuple[str, torch.memory_format] | None:
+    """Make the folder of a new run, or check that the run in it is the one to go on with and return its arithmetic."""
+    if not resume:
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise FileExistsError(
+                f"{out} exists: choose another folder, or go on with the run in it by resume (--resume)"
+            )
+        out.mkdir(parents=True, exist_ok=True)
+        return None
+    if not (out / STATE_FILE).is_file() or not (out / CONFIG_FILE).is_file():
+        raise FileNotFoundError(f"{out} holds no run to resume: {STATE_FILE} or {CONFIG_FILE} is missing")
+    stored = json.loads((out / CONFIG_FILE).read_text())
+    new = json.loads(json.dumps(plan))
+    new["train"]["device"] = stored["train"]["device"]  # a run may move to another machine
+    differing = [
+        key for key in ("model", "train", "labels", "training_cases", "held_out_cases") if new[key] != stored[key]
+    ]
+    if differing:
+        changes = "\n".join(f"  {key}: {stored[key]} became {new[key]}" for key in differing)
+        raise ValueError(f"the run in {out} was started with other settings; resume needs the same:\n{changes}")
+    plan |= {key: stored[key] for key in ("precision", "memory_format", "device")}
+    return stored["precision"], getattr(torch, stored["memory_format"].removeprefix("torch."))
