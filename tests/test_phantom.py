@@ -96,7 +96,7 @@ def test_organs_lie_where_they_belong(seed):
     assert place("anterior_stroma")[1] < place("transition_zone")[1] < place("peripheral_zone")[1]
 
 
-def test_grey_scales_are_as_wild_as_real_ones(coarse):
+def test_gray_scales_are_as_wild_as_real_ones(coarse):
     images = [case.image.array for case in coarse]
     assert any(image.min() < 0 for image in images)
     assert any(image.max() > 5000 for image in images)

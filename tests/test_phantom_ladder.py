@@ -1,9 +1,9 @@
 """The phantom is hard in the way that real prostate MR is: a ladder of methods that are not enough.
 
-On real data a threshold finds almost nothing, because the grey values of the gland occur everywhere around it; a shape
+On real data a threshold finds almost nothing, because the gray values of the gland occur everywhere around it; a shape
 that never looks at the image does better, because the gland lies near the middle; texture and position together do a
 little better still. Whoever learns on the phantom has to climb the same steps. (35 cases of PROMISE12, resampled to
-128×128×32: Otsu .09, best interval of grey values .15, mean shape of the other cases .57, texture and position .63.)
+128×128×32: Otsu .09, best interval of gray values .15, mean shape of the other cases .57, texture and position .63.)
 """
 
 import numpy as np
@@ -36,7 +36,7 @@ def ladder():
 
 
 def best_interval_dice(image, mask, n_bins=256):
-    """Best Dice of any interval of grey values [a, b), with a and b at quantiles of the gland's own grey values."""
+    """Best Dice of any interval of gray values [a, b), with a and b at quantiles of the gland's own gray values."""
     edges = np.unique(np.quantile(image[mask], np.linspace(0, 1, n_bins + 1)).round())
     edges[-1] += 1
     everywhere = np.concatenate([[0], np.cumsum(np.histogram(image, edges)[0])])
@@ -62,14 +62,14 @@ def mean_shape_dice(masks, thresholds=(0.3, 0.4, 0.5)):
 def features(image):
     """Seven of texture and three of position for every voxel of 1.25 mm: (z, y / 2, x / 2, 10) float32."""
     z, y, x = image.shape
-    grey = image.reshape(z, y // 2, 2, x // 2, 2).mean(axis=(2, 4))
-    grey = (grey - np.median(grey)) / (np.percentile(grey, 95) - np.percentile(grey, 5))
-    blurs = [ndimage.gaussian_filter(grey, (0, s, s)) for s in (1, 2, 4)]
+    gray = image.reshape(z, y // 2, 2, x // 2, 2).mean(axis=(2, 4))
+    gray = (gray - np.median(gray)) / (np.percentile(gray, 95) - np.percentile(gray, 5))
+    blurs = [ndimage.gaussian_filter(gray, (0, s, s)) for s in (1, 2, 4)]
     edges = [np.hypot(ndimage.sobel(b, 1), ndimage.sobel(b, 2)) for b in blurs[:2]]
-    local = ndimage.uniform_filter(grey, (1, 5, 5))
-    spread = np.sqrt(np.maximum(ndimage.uniform_filter(grey**2, (1, 5, 5)) - local**2, 0))
-    position = np.meshgrid(*[np.linspace(-1, 1, n) for n in grey.shape], indexing="ij")
-    return np.clip(np.stack([grey, *blurs, *edges, spread, *position], axis=-1), -5, 5).astype(np.float32)
+    local = ndimage.uniform_filter(gray, (1, 5, 5))
+    spread = np.sqrt(np.maximum(ndimage.uniform_filter(gray**2, (1, 5, 5)) - local**2, 0))
+    position = np.meshgrid(*[np.linspace(-1, 1, n) for n in gray.shape], indexing="ij")
+    return np.clip(np.stack([gray, *blurs, *edges, spread, *position], axis=-1), -5, 5).astype(np.float32)
 
 
 def fit_voxel_network(tables, targets, n_steps=600):
@@ -130,7 +130,7 @@ def test_bright_side_of_otsus_threshold_is_not_the_gland(cases, ladder):
     assert np.mean(ladder["Otsu, bright side"]) <= 0.15
 
 
-def test_no_interval_of_grey_values_is_the_gland_even_chosen_with_the_truth(cases, ladder):
+def test_no_interval_of_gray_values_is_the_gland_even_chosen_with_the_truth(cases, ladder):
     ladder["best interval, with truth"] = [best_interval_dice(image, mask) for image, mask in cases]
     assert np.mean(ladder["best interval, with truth"]) <= 0.35
 

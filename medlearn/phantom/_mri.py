@@ -1,4 +1,4 @@
-"""From tissues to a T2-weighted image: spin-echo contrast, coil, k-space, noise and the scanner's grey scale."""
+"""From tissues to a T2-weighted image: spin-echo contrast, coil, k-space, noise and the scanner's gray scale."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -91,7 +91,7 @@ class Scanner:
 
 
 def draw_scanner(rng: np.random.Generator, endorectal: bool) -> Scanner:
-    """Draw one scanner and protocol. Grey scales of real multi-center sets differ a hundredfold."""
+    """Draw one scanner and protocol. Gray scales of real multi-center sets differ a hundredfold."""
     middle = rng.choice((120.0, 330.0, 420.0, 600.0, 1100.0), p=(0.2, 0.25, 0.25, 0.15, 0.15))
     return Scanner(
         tr_ms=rng.uniform(3000, 6500),

@@ -21,7 +21,7 @@ def prostate(seed: int = 0, *, shape=SHAPE, spacing=SPACING) -> Case:
     """Make one T2-weighted MR study of a male pelvis, with the whole prostate gland as mask.
 
     Tissues are painted organ by organ, with partial volume, on the voxel grid. The spin-echo equation turns them into
-    signal. A receive coil, truncated k-space, Rician noise and an arbitrary grey scale do the rest. The anatomy, the
+    signal. A receive coil, truncated k-space, Rician noise and an arbitrary gray scale do the rest. The anatomy, the
     place in the field of view, the protocol and the scanner are drawn from `seed`: three in ten patients carry an
     endorectal coil, one in four is scanned in tilted slices.
 

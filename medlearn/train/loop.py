@@ -116,6 +116,8 @@ class Training:
     def __init__(self, model, sampler, preprocess, validation, config, objective, precision, memory_format):
         self.model = model.to(memory_format=memory_format).train()
         self.ema = copy.deepcopy(model).eval().requires_grad_(False)
+        pairs = zip(self.ema.state_dict().values(), self.model.state_dict().values(), strict=True)
+        self._averaged, self._trained = zip(*((a, b) for a, b in pairs if a.is_floating_point()), strict=True)
         self.sampler, self.preprocess, self.validation = sampler, preprocess, validation
         self.config, self.objective = config, objective
         self.precision, self.memory_format = precision, memory_format
@@ -226,9 +228,7 @@ class Training:
     def _average(self) -> None:
         """Move the averaged weights towards the trained ones; quickly at first, because early weights know nothing."""
         decay = min(self.config.ema_decay, self.step / (self.step + 10))
-        ema, new = list(self.ema.state_dict().values()), list(self.model.state_dict().values())
-        pairs = [(a, b) for a, b in zip(ema, new, strict=True) if a.is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in pairs], [b for _, b in pairs], 1 - decay)
+        torch._foreach_lerp_(self._averaged, self._trained, 1 - decay)
 
     def end_epoch(self) -> None:
         """Add a row to the history; stop if the loss is no longer a number."""
