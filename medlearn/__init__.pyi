@@ -2,6 +2,7 @@ from . import check as check
 from . import datasets as datasets
 from . import phantom as phantom
 from . import plots as plots
+from . import widgets as widgets
 from .augment import Augment as Augment
 from .checkpoint import load_checkpoint as load_checkpoint
 from .checkpoint import pretrained as pretrained
@@ -23,6 +24,7 @@ from .intensity import clip_percentiles as clip_percentiles
 from .intensity import normalize as normalize
 from .intensity import window as window
 from .io import describe as describe
+from .io import dicom as dicom
 from .io import load as load
 from .io import save as save
 from .metrics import average_boundary_distance as average_boundary_distance

@@ -1,9 +1,10 @@
-"""The command line: ``medlearn lab | doctor | info | convert | train | predict | evaluate``."""
+"""The command line: ``medlearn lab | doctor | info | convert | series | deidentify | train | predict | evaluate``."""
 
 import argparse
 import json
 import logging
 import sys
+import warnings
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -18,6 +19,7 @@ _DATA = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return the exit status: 0 done, 1 partly done, 2 wrong input, 130 interrupted."""
+    warnings.formatwarning = lambda message, *_, **__: f"medlearn: {message}\n"
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     if options.command is _lab:
@@ -66,11 +68,24 @@ def _parser() -> argparse.ArgumentParser:
         "target", type=Path, metavar="DST", help="its extension chooses the format: .mhd, .nrrd, .nii.gz, .gipl ..."
     )
 
+    convert.add_argument("--series", metavar="UID", help="which series of a DICOM folder; 'medlearn series' lists them")
+
+    series = add("series", _series, "list the DICOM series of a folder, a file or a zip archive")
+    series.add_argument("folder", type=Path, metavar="FOLDER")
+
+    deidentify = add("deidentify", _deidentify, "copy DICOM files without what identifies the patient")
+    deidentify.add_argument("source", type=Path, metavar="SRC")
+    deidentify.add_argument("target", type=Path, metavar="DST", help="a new folder")
+
     _add_train(add("train", _train, "train a segmentation network on a folder of cases"))
 
     predict = add("predict", _predict, "segment images with a trained network")
     predict.add_argument("run", type=Path, metavar="RUN", help="folder that 'medlearn train' wrote")
-    predict.add_argument("data", metavar="IMAGE_OR_FOLDER", help=f"one image file, or {_DATA}; masks in it are ignored")
+    predict.add_argument(
+        "data",
+        metavar="IMAGE_OR_FOLDER",
+        help=f"one image file, a folder with one DICOM series, or {_DATA}; masks are ignored",
+    )
     predict.add_argument(
         "--out", type=Path, required=True, help="folder for <id>_segmentation files and predictions.json"
     )
@@ -154,7 +169,26 @@ def _plain(value):
 def _convert(options) -> None:
     from .io import load, save
 
-    print(f"wrote {save(load(options.source), options.target)}")
+    target = save(load(options.source, series_uid=options.series), options.target)
+    print(f"wrote {target}")
+
+
+def _series(options) -> None:
+    from .io import dicom
+
+    table = dicom.list_series(options.folder)
+    for row in table.to_dict("records"):
+        shape, spacing = ("×".join(f"{n:g}" for n in row[key] or ()) for key in ("shape", "spacing"))
+        print(f"{row['uid']}\n    {row['modality']}  {row['description']}  {row['n_slices']} image(s)", end="")
+        print(f"  {shape or '?'} voxels of {spacing or '?'} mm")
+        if row["problems"]:
+            print(f"    problem: {row['problems']}")
+
+
+def _deidentify(options) -> None:
+    from .io import dicom
+
+    print(dicom.deidentify(options.source, options.target))
 
 
 def _train(options) -> int:
@@ -248,7 +282,7 @@ def _predict(options) -> int:
 
     run = Run(options.run)
     path = Path(options.data)
-    if path.is_file():
+    if path.is_file() or _holds_dicom(path):
         ids, read, suffixes = [stem(path)], lambda _: load(path), {stem(path): suffix(path)}
     else:
         data = cases(options.data)
@@ -265,7 +299,7 @@ def _predict(options) -> int:
     for case_id in ids:
         try:
             probabilities = predict(run, read(case_id), device=options.device)
-            extension = {".jpg": ".png", ".jpeg": ".png"}.get(suffixes[case_id], suffixes[case_id])
+            extension = _extension(suffixes[case_id], probabilities.axes)
             target = save(to_labels(probabilities), options.out / f"{case_id}_segmentation{extension}")
             if options.probabilities:
                 save(probabilities, options.out / f"{case_id}_probabilities.mha")
@@ -284,6 +318,20 @@ def _predict(options) -> int:
         run=str(options.run),
     ).save()
     return int(bool(failed))
+
+
+def _holds_dicom(path: Path) -> bool:
+    from .io._dicom_header import is_dicom_file
+
+    return path.is_dir() and any(is_dicom_file(file) for file in path.iterdir() if file.is_file())
+
+
+def _extension(suffix: str, axes: str) -> str:
+    """That of the input, where labels can be written in its format."""
+    from .io.itk import FORMATS
+
+    writable = suffix in FORMATS and not FORMATS[suffix].lossy
+    return suffix if writable or suffix == ".vti" else ".png" if axes.startswith("yx") else ".nii.gz"
 
 
 def _evaluate(options) -> None:

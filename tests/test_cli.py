@@ -54,7 +54,7 @@ def run(folder):
 
 def test_help_of_every_command():
     text = succeed("--help").stdout
-    for command in ("lab", "doctor", "info", "convert", "train", "predict", "evaluate"):
+    for command in ("lab", "doctor", "info", "convert", "series", "deidentify", "train", "predict", "evaluate"):
         assert command in text
         page = succeed(command, "--help").stdout
         assert page.startswith(f"usage: medlearn {command}")
@@ -138,6 +138,21 @@ def test_predict_one_file(folder, run, tmp_path):
     succeed("predict", run, tmp_path / "scan.nii.gz", "--out", tmp_path / "pred")
     assert (tmp_path / "pred" / "scan_segmentation.nii.gz").exists()
     assert "no reference mask for: scan" in fail("evaluate", tmp_path / "pred", folder, "--out", tmp_path / "r")
+
+
+def test_dicom_in_and_out(folder, run, tmp_path):
+    case = blob_case(1)
+    ml.dicom.save_series(case.image, tmp_path / "scan")
+    lines = succeed("series", tmp_path / "scan").stdout.splitlines()
+    assert len(lines) == 2
+    assert "6 image(s)  6×48×48 voxels of 3×1×1 mm" in lines[1]
+    succeed("convert", tmp_path / "scan", tmp_path / "scan.nrrd", "--series", lines[0])
+    np.testing.assert_array_equal(ml.load(tmp_path / "scan.nrrd").array, case.image.array)
+    assert "no-such-uid" in fail("convert", tmp_path / "scan", tmp_path / "b.nrrd", "--series", "no-such-uid")
+    assert "6 files of 1 series" in succeed("deidentify", tmp_path / "scan", tmp_path / "safe").stdout
+    assert ml.load(tmp_path / "safe").shape == case.image.shape
+    succeed("predict", run, tmp_path / "scan", "--out", tmp_path / "pred")
+    assert ml.load(tmp_path / "pred" / "scan_segmentation.nii.gz").shape == case.image.shape
 
 
 def test_evaluate_tells_seen_from_held_out(folder, run, tmp_path):

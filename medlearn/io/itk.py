@@ -1,4 +1,4 @@
-"""Image files of every format that SimpleITK reads and that this course meets.
+"""Image files: those that SimpleITK reads are read here, DICOM and VTI in modules of their own.
 
 `load` and `save` move a whole `Volume`; `describe` reads the header only. A file that is truncated or mislabelled ends
 in one sentence that says so, never in a wrong image: `headers` checks what a header promises before ITK believes it.
@@ -19,7 +19,7 @@ import numpy as np
 
 from ..errors import FileFormatError, LossyFormatError
 from ..volume import Volume, from_sitk, to_sitk
-from . import headers
+from . import dicom, headers, vti
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -61,7 +61,7 @@ FORMATS = {
     ".tiff": _TIFF,
     ".bmp": Format("BMP", "BMPImageIO", headers.picture, lossy="it turns gray values into colors"),
 }
-_NOT_YET = {".dcm": "DICOM", ".vti": "VTK image data"}
+_OTHERS = (".dcm", ".vti")  # which `dicom` and `vti` read
 
 
 def suffix(path: str | os.PathLike) -> str:
@@ -73,7 +73,7 @@ def suffix(path: str | os.PathLike) -> str:
     ('.nii.gz', '.mhd', '.txt')
     """
     name = Path(path).name.lower()
-    known = [s for s in (*FORMATS, *_NOT_YET) if name.endswith(s) and name != s]
+    known = [s for s in (*FORMATS, *_OTHERS) if name.endswith(s) and name != s]
     return max(known, key=len, default=Path(name).suffix)
 
 
@@ -87,7 +87,7 @@ def stem(path: str | os.PathLike) -> str:
     """
     name = Path(path).name
     ending = suffix(name)
-    return name[: -len(ending)] if ending in FORMATS or ending in _NOT_YET else name
+    return name[: -len(ending)] if ending in FORMATS or ending in _OTHERS else name
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,21 +149,25 @@ class Description:
         return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
 
 
-def load(path: str | os.PathLike) -> Volume:
+def load(path: str | os.PathLike, *, series_uid: str | None = None) -> Volume:
     """Read an image with its geometry.
 
     Parameters
     ----------
     path : path
-        MetaImage (.mhd, .mha), NRRD (.nrrd, .nhdr), NIfTI (.nii, .nii.gz), GIPL (.gipl, .gipl.gz), NIfTI pair or
-        Analyze (.hdr, .img), or a picture (.png, .jpg, .tif, .bmp).
+        MetaImage (.mhd, .mha), NRRD (.nrrd, .nhdr), NIfTI (.nii, .nii.gz), GIPL (.gipl, .gipl.gz), VTK image data
+        (.vti), NIfTI pair or Analyze (.hdr, .img), or a picture (.png, .jpg, .tif, .bmp). DICOM: a folder, searched
+        with its subfolders, a zip archive, or one file, with or without an extension.
+    series_uid : str, optional
+        Which series of DICOM, where there are several; `medlearn.dicom.list_series` lists them.
 
     Returns
     -------
     Volume
         Axes ``zyx``, or ``yx`` for pictures and other 2-D images, with ``t`` in front for a series of volumes and ``c``
-        behind for colors and vectors. Voxels keep the type of the file, except that NIfTI's scaling is applied. GIPL
-        and Analyze hold no direction that could be used: it is the identity.
+        behind for colors and vectors. Voxels keep the type of the file, except that the scalings of NIfTI and DICOM
+        are applied. GIPL and Analyze hold no direction that could be used: it is the identity. DICOM slices are sorted
+        by their positions; one slice with a position is ``zyx``, a clip without positions ``tyx`` or ``tyxc``.
 
     Raises
     ------
@@ -171,8 +175,16 @@ def load(path: str | os.PathLike) -> Volume:
         If there is no such file, or the file with the voxels is missing beside its header.
     FileFormatError
         If the file is truncated, damaged, mislabelled, of an unknown format, or if its header names a file outside its
-        own folder. (A symbolic link in the folder is followed: not the header made it.)
+        own folder. (A symbolic link in the folder is followed: not the header made it.) If there are several series
+        of DICOM and `series_uid` does not choose one, or if one series cannot be one volume (`NotOneVolumeError`:
+        slices are missing, or there are several b-values, echoes, times or orientations); the message says what to do.
+    ValueError
+        If there is no such series.
     """
+    if _is_dicom(path, series_uid):
+        return dicom.read(path, series_uid)
+    if suffix(path) == ".vti":
+        return vti.load_vti(path)
     description, header = _inspect(path)
     if description.format != "NRRD":  # ITK verifies the streams of NRRD, and of NRRD only
         headers.check_stream(description.path, header)
@@ -181,12 +193,12 @@ def load(path: str | os.PathLike) -> Volume:
         return from_sitk(reader.Execute())
 
 
-def describe(path: str | os.PathLike) -> Description:
+def describe(path: str | os.PathLike, *, series_uid: str | None = None) -> Description:
     """Read the header of an image: shape, geometry, type. It takes the same time for a small image and a large one.
 
     Parameters
     ----------
-    path : path
+    path, series_uid
         As for `load`.
 
     Returns
@@ -198,7 +210,18 @@ def describe(path: str | os.PathLike) -> Description:
     FileNotFoundError, FileFormatError
         As `load`; only damage inside compressed voxels goes unnoticed, because they are not read.
     """
+    if _is_dicom(path, series_uid):
+        return Description(path=Path(path), **dicom.facts(path, series_uid))
+    if suffix(path) == ".vti":
+        return vti.describe_vti(path)
     return _inspect(path)[0]
+
+
+def _is_dicom(path: str | os.PathLike, series_uid: str | None) -> bool:
+    found = dicom.is_dicom(Path(path), known=suffix(path) in FORMATS)
+    if series_uid is not None and not found:
+        raise ValueError(f"series_uid chooses among the series of DICOM, but {path} is none; got {series_uid!r}")
+    return found
 
 
 def save(volume: Volume, path: str | os.PathLike) -> Path:
@@ -214,7 +237,8 @@ def save(volume: Volume, path: str | os.PathLike) -> Path:
         stored.
     path : path
         ``NAME.mhd`` comes with ``NAME.raw``, ``NAME.nhdr`` with ``NAME.raw.gz``, ``NAME.hdr`` with ``NAME.img``.
-        .nrrd, .nhdr, .nii.gz, .gipl.gz and .png are compressed.
+        .nrrd, .nhdr, .nii.gz, .gipl.gz and .png are compressed. A name that ends in a slash, ``NAME/``, is a new folder
+        for a DICOM series (`medlearn.dicom.save_series`).
 
     Returns
     -------
@@ -231,6 +255,10 @@ def save(volume: Volume, path: str | os.PathLike) -> Path:
     FileFormatError
         If the extension is that of no known format.
     """
+    if str(path).endswith(("/", os.sep)):
+        return dicom.save_series(volume, path)
+    if suffix(path) == ".vti":
+        return vti.save_vti(volume, path)
     path = Path(path)
     form = _format(path)
     if form.lossy:
@@ -347,11 +375,15 @@ def _format(path: Path) -> Format:
     if ending in FORMATS:
         return FORMATS[ending]
     if path.is_dir():
-        raise FileFormatError(f"{path} is a folder. This version reads no DICOM series yet; name an image file.")
-    if ending in _NOT_YET:
-        raise FileFormatError(f"{path}: this version does not read or write {_NOT_YET[ending]} yet.")
+        raise FileFormatError(
+            f"{path} is a folder; name an image file, or a new folder with a slash behind it (DICOM)."
+        )
+    if ending == ".dcm":
+        raise FileFormatError(
+            f"{path}: DICOM is written as a folder of slices: medlearn.dicom.save_series(volume, folder)."
+        )
     found = f"; the file is {headers.looks_like(path)}" if path.is_file() else ""
-    raise FileFormatError(f"{path}: the extension must be one of {', '.join(FORMATS)}{found}.")
+    raise FileFormatError(f"{path}: the extension must be one of {', '.join(FORMATS)}, .vti{found}.")
 
 
 def _reader(path: Path) -> "sitk.ImageFileReader":

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import check_choice
-from .blocks import CONV, LINEAR, MAX_POOL, DoubleConv
+from .blocks import CONV, LINEAR, MAX_POOL, DoubleConv, expect_background
 
 
 class UNet(nn.Module):
@@ -63,6 +63,7 @@ class UNet(nn.Module):
         self.reduce = nn.ModuleList(CONV[ndim](coarse, fine, 1) for coarse, fine in pairs)
         self.decoder = nn.ModuleList(DoubleConv(ndim, 2 * fine, fine, norm) for _, fine in pairs)
         self.head = CONV[ndim](widths[0], out_channels, 1)
+        expect_background(self.head)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (B, out_channels, [D,] H, W) of images (B, in_channels, [D,] H, W).
