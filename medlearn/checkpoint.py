@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from .errors import FileFormatError, check_choice
@@ -35,7 +35,7 @@ def save_checkpoint(path: str | Path, model: nn.Module, preprocess: Preprocess) 
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     temporary = path.with_name(f".{path.name}.part")
     metadata = {"model": json.dumps(model.config), "preprocess": preprocess.to_json()}
-    save_file(weights, temporary, metadata=metadata)
+    temporary.write_bytes(save(weights, metadata))
     temporary.replace(path)
     return path
 
