@@ -2,6 +2,7 @@
 
     python book/build.py            every chapter
     python book/build.py 00 02a     these chapters
+    python book/build.py --text 00  only text was changed: keep the outputs, execute nothing
     python book/build.py --check    compare the committed notebooks with their sources; execute nothing
 
 ``book/chapters/NN_topic.md`` (MyST Markdown, read by jupytext) becomes ``notebooks/NN_topic.ipynb``, in which the
@@ -148,15 +149,27 @@ def versions(sources: list[Path], notebooks: Path):
     return [(s, notebooks / "solutions" if solved else notebooks, solved) for s in sources for solved in (False, True)]
 
 
-def build(sources: list[Path], book: Book, notebooks: Path = NOTEBOOKS, *, run: bool = True) -> None:
+def keep_outputs(notebook: nbformat.NotebookNode, path: Path) -> None:
+    """Take over the outputs of the notebook in `path`; raise ValueError if other code was executed there."""
+    before = {cell.id: cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"}
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    if [(cell.id, cell.source) for cell in code] != [(cell.id, cell.source) for cell in before.values()]:
+        raise ValueError(f"{path}: the code changed, too; build it without --text")
+    for cell in code:
+        cell.outputs, cell.execution_count = before[cell.id].outputs, before[cell.id].execution_count
+
+
+def build(sources: list[Path], book: Book, notebooks: Path = NOTEBOOKS, *, text_only: bool = False) -> None:
     """Write both notebooks of every chapter."""
     for source, folder, solved in versions(sources, notebooks):
-        notebook = make_notebook(source, book, solved=solved)
+        notebook, path = make_notebook(source, book, solved=solved), folder / f"{source.stem}.ipynb"
         folder.mkdir(parents=True, exist_ok=True)
         start = time.monotonic()
-        if run:
+        if text_only:
+            keep_outputs(notebook, path)
+        else:
             execute(notebook, folder)
-        nbformat.write(notebook, folder / f"{source.stem}.ipynb")
+        nbformat.write(notebook, path)
         print(f"{folder / source.stem}.ipynb: {len(notebook.cells)} cells, {time.monotonic() - start:.0f} s")
 
 
@@ -167,7 +180,7 @@ def main(arguments: list[str] | None = None) -> int:
         "chapters", nargs="*", metavar="NN", help="numbers of chapters, such as 00 or 02a; default: all"
     )
     parser.add_argument("--check", action="store_true", help="compare the committed notebooks with their sources")
-    parser.add_argument("--no-execute", action="store_true", help="write the notebooks without outputs")
+    parser.add_argument("--text", action="store_true", help="keep the outputs, because no code was changed")
     options = parser.parse_args(arguments)
     sources = sorted(CHAPTERS.glob("*.md"))
     numbers = {path.stem.split("_")[0]: path for path in sources}
@@ -179,7 +192,7 @@ def main(arguments: list[str] | None = None) -> int:
         found = check(chosen, book)
         print("\n".join(found) or f"{len(chosen)} chapters: the notebooks are what their sources say")
         return bool(found)
-    build(chosen, book, run=not options.no_execute)
+    build(chosen, book, text_only=options.text)
     return 0
 
 

@@ -253,6 +253,19 @@ def test_second_build_writes_the_same_bytes(tiny, tmp_path):
         assert (tmp_path / name).read_bytes() == (tiny / "notebooks" / name).read_bytes()
 
 
+def test_a_change_of_text_keeps_the_outputs_and_a_change_of_code_does_not(tiny, tmp_path):
+    folder = shutil.copytree(tiny, tmp_path / "book")
+    source, notebooks = folder / "chapters" / "00_tiny.md", folder / "notebooks"
+    source.write_text(CHAPTER.replace("A tiny chapter", "A small chapter"), "utf-8")
+    build.build([source], read_book(folder), notebooks, text_only=True)
+    assert stored(folder).cells[0].source.startswith("# 0. A small chapter")
+    assert texts(stored(folder)) == texts(stored(tiny))
+    assert check(folder) == []
+    source.write_text(CHAPTER.replace("1 + 1", "1 + 2"), "utf-8")
+    with pytest.raises(ValueError, match="without --text"):
+        build.build([source], read_book(folder), notebooks, text_only=True)
+
+
 def test_check_accepts_what_was_built(tiny):
     assert check(tiny) == []
 
