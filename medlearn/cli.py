@@ -193,6 +193,7 @@ def _deidentify(options) -> None:
 
 def _train(options) -> int:
     import torch
+    from tqdm.contrib.logging import logging_redirect_tqdm
 
     from .datasets import cases
     from .errors import check_choice
@@ -231,14 +232,15 @@ def _train(options) -> int:
         channels = {"in_channels": 1 + 2 * config.adjacent_slices, "out_channels": 1 if n_labels == 1 else n_labels + 1}
         model_config = {**preset["model"], **channels}
     torch.manual_seed(config.seed)
-    run = fit(
-        build(model_config),
-        usable.without(held_out),
-        held_out=usable.select(held_out),
-        config=config,
-        out=options.out,
-        resume=options.resume,
-    )
+    with logging_redirect_tqdm():  # log lines above the progress line, not through it
+        run = fit(
+            build(model_config),
+            usable.without(held_out),
+            held_out=usable.select(held_out),
+            config=config,
+            out=options.out,
+            resume=options.resume,
+        )
     state = "trained" if run.complete else "interrupted; --resume goes on from here"
     print(f"{run.folder}: {state}")
     return 0 if run.complete else 130
