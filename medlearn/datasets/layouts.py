@@ -29,7 +29,7 @@ Labels = Mapping[str, Sequence[int]]
 
 @dataclass(frozen=True)
 class Cases(Sequence[Case]):
-    """A data set: ids, and how to read the case of an id. Nothing is read before it is asked for, and nothing is kept.
+    """A data set: ids, and how to read the case of an id. Files are read when a case is asked for, each time anew.
 
     Parameters
     ----------

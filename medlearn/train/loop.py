@@ -141,10 +141,13 @@ class Training:
     @property
     def _reserve(self) -> float:
         """Seconds to keep for the last prediction of the held-out cases, so that the budget holds with it."""
-        if self.validation.seconds is not None or not self.step:
-            return self.validation.seconds or 0.0
+        if not self.step:
+            return 0.0
         step = self.clock.elapsed / self.step
-        return 0.5 * step * self.validation.n_slices / self.config.batch_size  # forward costs a third of a step
+        validation = self.validation.seconds
+        if validation is None:  # not measured yet; the forward pass costs about a third of a step
+            validation = 0.5 * step * self.validation.n_slices / self.config.batch_size
+        return step + 1.2 * validation
 
     @property
     def seconds_left(self) -> float:
