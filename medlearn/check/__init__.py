@@ -8,5 +8,9 @@ import lazy_loader as _lazy
 
 __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
-    submod_attrs={"chapter00": ["dice_by_hand", "gland_volume", "held_out_slices"]},
+    submod_attrs={
+        "chapter00": ["dice_by_hand", "gland_volume", "held_out_slices"],
+        "chapter03": ["read_raw", "slice_spacing", "stack_order", "voxel_to_world"],
+        "chapter04": ["gland_share", "is_right_file", "may_share", "patient_folds"],
+    },
 )
