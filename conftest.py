@@ -15,6 +15,7 @@ import pytest
 collect_ignore = ["work"]  # copies of the notebooks that a student has changed
 
 try:
+    import nbval.plugin
     from nbval.kernel import RunningKernel
     from nbval.plugin import IPyNbFile
 except ImportError:  # without the extra [test] there is no --nbval either
@@ -31,6 +32,10 @@ def pytest_configure(config):
         patch.setenv("MKL_NUM_THREADS", "1")
         patch.setattr(RunningKernel, "execute_cell_input", execute_with_history)
         patch.setattr(IPyNbFile, "get_kernel_message", next_message_of_the_cell)
+        # With --cov nbval starts coverage in the kernel and waits a minute for an answer that does not come; kernels
+        # are measured anyway, as all our child processes are.
+        patch.setattr(nbval.plugin, "setup_coverage", lambda *args: None)
+        patch.setattr(nbval.plugin, "teardown_coverage", lambda *args: None)
         config.add_cleanup(patch.undo)
         config.add_cleanup(profile.cleanup)
 

@@ -103,7 +103,14 @@ def test_one_network_learns_its_cases_and_a_new_one(trained):
     run, _ = trained
     for case in CASES:
         pred = ml.to_labels(ml.predict(run, case.image))
-        assert ml.dice(pred.array, case.mask.array) > 0.95, case.id
+        assert ml.dice(pred.array, case.mask.array) > 0.9, case.id
+
+
+def test_one_case_can_be_learned_by_heart(tmp_path):
+    settings = config(epochs=80, augment=None, learning_rate=5e-3)
+    run = ml.fit(small_model(), CASES[:1], config=settings, out=tmp_path / "run")
+    pred = ml.to_labels(ml.predict(run, CASES[0].image))
+    assert ml.dice(pred.array, CASES[0].mask.array) > 0.97
 
 
 def test_run_folder_holds_what_it_promises(trained):
@@ -122,7 +129,7 @@ def test_run_folder_holds_what_it_promises(trained):
     assert history["step"].iloc[-1] == 30 * 3  # 18 slices in batches of 8
     assert history["train_loss"].iloc[-1] < 0.5 * history["train_loss"].iloc[0]
     assert history["val_dice"].notna().sum() == len(shares) == 10
-    assert history["val_dice"].iloc[-1] > 0.95
+    assert history["val_dice"].iloc[-1] > 0.9
     assert [share for share, _ in shares] == pytest.approx(np.arange(1, 11) / 10)
     assert not any(training for _, training in shares)
     assert "held-out Dice" in (run.folder / "log.txt").read_text()
