@@ -186,6 +186,8 @@ class Training:
             else:
                 _log.info("interrupted at step %d; resume goes on from there", self.step)
             self.save(out)
+        if self.history:
+            bar.show(self.share, 0.0, self.history[-1]["train_loss"], self.score, last=True)
         bar.close()
         _log.info("%d steps in %.1f s, %.1f slices per second", self.step, self.clock.elapsed, self.slices_per_second)
         return complete

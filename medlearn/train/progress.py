@@ -55,10 +55,10 @@ class Bar:
         self._bar = tqdm(total=1.0, disable=not (enabled and watched), bar_format=layout, file=sys.stderr)
         self._shown = float("-inf")
 
-    def show(self, share: float, seconds_left: float, loss, score: float | None) -> None:
-        """Redraw at most twice a second: reading the loss waits for the device."""
+    def show(self, share: float, seconds_left: float, loss, score: float | None, *, last: bool = False) -> None:
+        """Redraw, unless it is the last time at most twice a second: reading the loss waits for the device."""
         now = time.monotonic()
-        if self._bar.disable or now - self._shown < 0.5:
+        if self._bar.disable or (now - self._shown < 0.5 and not last):
             return
         self._shown = now
         minutes, seconds = divmod(round(seconds_left), 60)
