@@ -220,7 +220,7 @@ class _Cleaner:
     def _clean(self, dataset: "pydicom.Dataset") -> None:
         from pydicom.dataset import FileMetaDataset
 
-        syntax, weighting = transfer_syntax(dataset), b_value(dataset)
+        syntax, weighting = transfer_syntax(dataset), b_value(dataset, dataset)
         patient = f"{dataset.get('PatientID', '')}^{dataset.get('PatientName', '')}"
         pseudonym = self.pseudonyms.setdefault(patient, f"ANON-{secrets.token_hex(4).upper()}")
         shift = self.shifts.setdefault(patient, timedelta(days=-365 - secrets.randbelow(3286)))
