@@ -127,8 +127,9 @@ class Frame:
 def dicom_files(path: Path) -> Iterator[list[Source]]:
     """The DICOM files in a folder and its subfolders, in a zip archive, or the one file itself."""
     if path.is_dir():
-        found = [Path(root) / name for root, _, names in os.walk(path) for name in names]
-        yield [Source(p, str(p.relative_to(path))) for p in sorted(found) if p.is_file() and is_dicom_file(p)]
+        found = sorted(os.path.join(root, name) for root, _, names in os.walk(path) for name in names)
+        start = len(os.path.join(path, ""))
+        yield [Source(Path(p), p[start:]) for p in found if os.path.isfile(p) and is_dicom_file(p)]
     elif zipfile.is_zipfile(path):
         with tempfile.TemporaryDirectory(prefix="medlearn-") as folder:
             yield _unzip(path, Path(folder))
@@ -136,9 +137,9 @@ def dicom_files(path: Path) -> Iterator[list[Source]]:
         yield [Source(path, str(path))]
 
 
-def is_dicom_file(path: Path) -> bool:
+def is_dicom_file(path: str | Path) -> bool:
     """Whether the first bytes are those of DICOM: ``DICM`` after 128 bytes, or an element of group 2 or 8 at once."""
-    with path.open("rb") as file:
+    with open(path, "rb", buffering=0) as file:
         return is_dicom_head(file.read(132))
 
 
@@ -237,12 +238,12 @@ def _read_elements(file) -> "pydicom.Dataset":
 
 def _facts(dataset: "pydicom.Dataset") -> dict[str, Any]:
     """Keyword to value of the elements that hold something, and the b-value wherever the vendor put it."""
-    facts = {}
+    facts, encoding = {}, _encoding(dataset)
     for tag in list(dataset.keys()):
         raw = dataset.get_item(tag)
         try:  # converting raises where a value makes no sense: then it is as good as absent
             if getattr(raw, "VR", None) in _PLAIN and type(raw.value) is bytes:
-                keyword, value = _convert(tag, raw.VR, raw.value, raw.is_little_endian, _encoding(dataset))
+                keyword, value = _convert(tag, raw.VR, raw.value, raw.is_little_endian, encoding)
             else:
                 element = dataset[tag]
                 keyword, value = element.keyword, None if element.is_empty else element.value
@@ -276,10 +277,11 @@ def _encoding(dataset: "pydicom.Dataset") -> tuple[str, ...]:
 @cache
 def _tags() -> list[int]:
     from pydicom.datadict import tag_for_keyword
+    from pydicom.tag import Tag
 
-    return [tag_for_keyword(word) for word in _KEYWORDS.split()] + [
-        tag for _, *pair in _PRIVATE_B_VALUES for tag in pair
-    ]
+    numbers = [tag_for_keyword(word) for word in _KEYWORDS.split()]
+    numbers += [tag for _, *pair in _PRIVATE_B_VALUES for tag in pair]
+    return [Tag(number) for number in numbers]
 
 
 def transfer_syntax(dataset: "pydicom.Dataset") -> str:
