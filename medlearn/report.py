@@ -11,6 +11,7 @@ import pandas as pd
 from .datasets import Cases
 from .datasets.layouts import choose_labels
 from .io import load
+from .io.text import write_text
 from .metrics import evaluate
 from .volume import Volume
 
@@ -50,9 +51,8 @@ class Predictions:
         """Write ``predictions.json`` into the folder."""
         path = self.folder / PREDICTIONS_FILE
         values = {key: value for key, value in asdict(self).items() if key != "folder"}
-        temporary = path.with_name(f".{path.name}.part")
-        temporary.write_text(json.dumps(values, indent=2), encoding="utf-8")
-        return temporary.replace(path)
+        write_text(path, json.dumps(values, indent=2))
+        return path
 
     @classmethod
     def open(cls, folder: Path) -> "Predictions":
@@ -135,10 +135,10 @@ def write_report(table: pd.DataFrame, out: Path) -> Path:
     out = Path(out)
     out.mkdir(parents=True, exist_ok=True)
     summary = summarize(table)
-    table.to_csv(out / "cases.csv", index=False, float_format="%.6g")
+    write_text(out / "cases.csv", table.to_csv(index=False, float_format="%.6g"))
     content = {"cases": _records(table), "summary": _records(summary)}
-    (out / "report.json").write_text(json.dumps(content, indent=2, allow_nan=False), encoding="utf-8")
-    (out / "report.txt").write_text(format_report(table), encoding="utf-8")
+    write_text(out / "report.json", json.dumps(content, indent=2, allow_nan=False))
+    write_text(out / "report.txt", format_report(table))
     return out / "report.txt"
 
 

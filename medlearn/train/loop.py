@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import save_checkpoint
 from ..inference import autocast, choose_device
+from ..io.text import write_text
 from ..nn import dice_ce_loss
 from ..plots import plot_curves
 from ..preprocess import Preprocess
@@ -23,7 +24,7 @@ from .data import Validation, fit_preprocess, load_slices
 from .plan import make_plan, open_folder
 from .precision import choose_arithmetic
 from .progress import Bar, Clock, interrupt_flag
-from .run import CONFIG_FILE, CURVES_FILE, HISTORY_FILE, LOG_FILE, MODEL_FILE, STATE_FILE, Run, write_text
+from .run import CONFIG_FILE, CURVES_FILE, HISTORY_FILE, LOG_FILE, MODEL_FILE, STATE_FILE, Run
 from .sampler import generator
 
 _log = logging.getLogger("medlearn.train")
