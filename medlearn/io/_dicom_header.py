@@ -29,6 +29,7 @@ _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _LARGE = 1 << 28  # bytes; what a header promises below this is harmless
 _MAX_DATASET = 1 << 31  # bytes of a deflated data set once inflated; elsewhere its length field could not say more
 
+_HEAD = 1 << 15  # bytes read at once: nearly all headers fit
 # What `read_header` reads. Everything else is skipped, which makes it several times faster.
 _KEYWORDS = """
     SOPClassUID SOPInstanceUID SeriesInstanceUID Modality SeriesDescription ImageType Manufacturer ManufacturerModelName
@@ -47,6 +48,10 @@ _KEYWORDS = """
 _PLAIN = {
     *("AE", "AS", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "SH", "SL", "SS", "ST", "TM", "UI", "UL", "US")
 }
+_SHORT_LENGTH = {vr.encode() for vr in _PLAIN} | {b"AT", b"PN"}  # in explicit encoding, 2 bytes give the length
+_LONG_LENGTH = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}  # 4 bytes
+_PIXELS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+_CLASS, _TRANSFER_SYNTAX, _CHARACTER_SET = 0x00020002, 0x00020010, 0x00080005
 
 # Vendors kept the b-value in elements of their own before the standard had one: creator, tag of the creator, tag.
 _PRIVATE_B_VALUES = (
@@ -201,15 +206,13 @@ def read_header(source: Source) -> Header:
     """
     with source.path.open("rb") as file, quiet_pydicom():
         size = os.fstat(file.fileno()).st_size
-        head = file.read(1024)
+        head = file.read(_HEAD)
         if not is_dicom_head(head[:132]):
             raise FileFormatError(f"{source.name} is no DICOM file; it is {looks_like(source.path)}.")
-        if _DEFLATED in head:
+        if _DEFLATED in head[:1024]:
             _check_deflated(source, file)
-        file.seek(0)
         try:
-            dataset = _read_elements(file)
-            facts = _facts(dataset)
+            facts, pixels_at, syntax, named = _read_usual(head) or _read_with_pydicom(file)
             sizes = {word: int(facts.get(word, 1)) for word in _SIZES}
             promised = math.prod(sizes.values()) * int(facts.get("BitsAllocated", 8)) // 8
         except Exception as error:  # pydicom raises whatever the damaged bytes lead to
@@ -217,8 +220,7 @@ def read_header(source: Source) -> Header:
                 f"{source.name} is a damaged DICOM file: its header cannot be read ({type(error).__name__}: {error}). "
                 "Copy or download it again."
             ) from None
-        header = Header(source, facts, file.tell(), transfer_syntax(dataset), size)
-        named = "SOPClassUID" in facts or dataset.file_meta.get("MediaStorageSOPClassUID")
+    header = Header(source, facts, pixels_at, syntax, size)
     if not named and "Rows" not in facts:
         raise FileFormatError(f"{source.name} is a damaged DICOM file: it does not say what it holds. Copy it again.")
     if promised > max(_LARGE, size * MAX_DEFLATE_RATIO):
@@ -230,10 +232,91 @@ def read_header(source: Source) -> Header:
     return header
 
 
-def _read_elements(file) -> "pydicom.Dataset":
+def _read_usual(head: bytes) -> tuple[dict[str, Any], int, str, bool] | None:
+    """What `_read_with_pydicom` returns, five times as fast; None where the file is not of the usual kind.
+
+    The usual file is little-endian, has no sequence that matters and no element of undefined length before its pixels.
+    """
+    elements = _scan(head)
+    if elements is None:
+        return None
+    found, pixels_at, syntax = elements
+    encoding = _python_encoding(found.get(_CHARACTER_SET, ("CS", b""))[1])
+    facts = {}
+    for tag, (vr, value) in found.items():
+        try:
+            keyword, converted = _convert(tag, vr, value, True, encoding)
+        except Exception:  # a value that makes no sense is as good as absent
+            continue
+        if converted is not None and tag >> 16 != 2:
+            facts[keyword] = converted
+    if (number := b_value({}, facts)) is not None:
+        facts["DiffusionBValue"] = number
+    return facts, pixels_at, syntax, "SOPClassUID" in facts or _CLASS in found
+
+
+def _scan(head: bytes) -> tuple[dict[int, tuple[str, bytes]], int, str] | None:
+    """VR and bytes of the wanted elements, where the pixels begin, and the transfer syntax (PS3.5, section 7.1)."""
+    wanted, private = _wanted()
+    found, at, syntax, explicit = {}, 132, None, True
+    if head[128:132] != b"DICM":
+        return None
+    try:
+        while True:
+            group, number = struct.unpack_from("<HH", head, at)
+            tag = group << 16 | number
+            if group != 2 and syntax is None:  # the file's own group is always explicit, the rest as it says
+                syntax = found[_TRANSFER_SYNTAX][1].rstrip(b"\0 ").decode("ascii")
+                explicit = syntax != IMPLICIT
+                if NATIVE.get(syntax) == ">" or syntax == _DEFLATED.decode():
+                    return None
+            if tag in _PIXELS:
+                return found, at, syntax
+            vr = head[at + 4 : at + 6] if explicit else wanted.get(tag, b"UN")
+            if not explicit:
+                length, start = struct.unpack_from("<I", head, at + 4)[0], at + 8
+            elif vr in _SHORT_LENGTH:
+                length, start = struct.unpack_from("<H", head, at + 6)[0], at + 8
+            elif vr in _LONG_LENGTH:
+                length, start = struct.unpack_from("<I", head, at + 8)[0], at + 12
+            else:
+                return None
+            at = start + length
+            if length == 0xFFFFFFFF or tag in private:
+                return None
+            if tag in wanted and length:
+                if vr.decode() not in _PLAIN:
+                    return None
+                found[tag] = vr.decode(), head[start:at]
+    except (struct.error, KeyError, UnicodeDecodeError):  # longer than `head`, or damaged
+        return None
+
+
+@cache
+def _wanted() -> tuple[dict[int, bytes], set[int]]:
+    """Tag to VR of the standard elements to read, and the tags of private ones that need a closer look."""
+    from pydicom.datadict import dictionary_VR, tag_for_keyword
+
+    tags = [_CLASS, _TRANSFER_SYNTAX, _CHARACTER_SET, *map(tag_for_keyword, _KEYWORDS.split())]
+    return {tag: dictionary_VR(tag).encode() for tag in tags}, {tag for *_, tag in _PRIVATE_B_VALUES}
+
+
+@lru_cache
+def _python_encoding(character_set: bytes) -> tuple[str, ...]:
+    from pydicom.charset import convert_encodings
+
+    return tuple(convert_encodings(character_set.decode("ascii", "replace").strip("\0 ").split("\\")))
+
+
+def _read_with_pydicom(file) -> tuple[dict[str, Any], int, str, bool]:
+    """Facts, where the pixels begin, transfer syntax, and whether the file says what kind of object it holds."""
     from pydicom import dcmread
 
-    return dcmread(file, stop_before_pixels=True, force=True, specific_tags=_tags())
+    file.seek(0)
+    dataset = dcmread(file, stop_before_pixels=True, force=True, specific_tags=_tags())
+    facts = _facts(dataset)
+    named = "SOPClassUID" in facts or bool(dataset.file_meta.get("MediaStorageSOPClassUID"))
+    return facts, file.tell(), transfer_syntax(dataset), named
 
 
 def _facts(dataset: "pydicom.Dataset") -> dict[str, Any]:
