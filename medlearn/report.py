@@ -11,7 +11,7 @@ import pandas as pd
 from .datasets import Cases
 from .datasets.layouts import choose_labels
 from .io import load
-from .io.text import write_text
+from .io.files import write_text
 from .metrics import evaluate
 from .volume import Volume
 

@@ -249,6 +249,23 @@ def test_lab_copies_the_notebooks_once(tmp_path):
     assert (tmp_path / "00_quick_start.ipynb").read_text() == "a student's own work"
 
 
+def test_lab_disables_what_asks_other_servers_unless_it_was_enabled(tmp_path, monkeypatch):
+    from medlearn import lab
+
+    commands = []
+    monkeypatch.setattr(lab.subprocess, "run", lambda command, **_: commands.append(command))
+    config = tmp_path / "page_config.json"
+    lab.disable_network_extensions(config)
+    news, imjoy = lab._NETWORK_EXTENSIONS
+    assert commands.pop()[-3:] == ["disable", news, imjoy]
+    config.write_text(json.dumps({"disabledExtensions": {imjoy: False}}))  # by `jupyter labextension enable`
+    lab.disable_network_extensions(config)
+    assert commands.pop()[-2:] == ["disable", news]
+    config.write_text(json.dumps({"disabledExtensions": {imjoy: True, news: True}}))
+    lab.disable_network_extensions(config)
+    assert not commands
+
+
 def test_lab_serves_jupyterlab(tmp_path):
     command = [sys.executable, "-m", "medlearn", "lab", "--folder", str(tmp_path / "work")]
     command += ["--no-browser", "--port", "18899", "--ServerApp.token=", "--allow-root"]

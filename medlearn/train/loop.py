@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import save_checkpoint
 from ..inference import autocast, choose_device
-from ..io.text import write_text
+from ..io.files import replacing, write_text
 from ..nn import dice_ce_loss
 from ..plots import plot_curves
 from ..preprocess import Preprocess
@@ -277,7 +277,8 @@ class Training:
     def save(self, out: Path) -> None:
         """Write the averaged weights, the history with its curves, and all that `load` needs."""
         save_checkpoint(out / MODEL_FILE, self.ema, self.preprocess)
-        plot_curves(self.write_history(out)).savefig(out / CURVES_FILE, dpi=120)
+        with replacing(out / CURVES_FILE) as temporary:
+            plot_curves(self.write_history(out)).savefig(temporary, dpi=120, format="png")
         state = {
             "model": self.model.state_dict(),
             "ema": self.ema.state_dict(),

@@ -32,6 +32,8 @@ def view3d(volume: Volume, mask: Volume | None = None, *, backend: str = "ipynii
         ``"ipyniivue"`` brings its code along and works without a network. ``"itkwidgets"`` loads its viewer from other
         servers each time; without them it would stay empty and stop the kernel from answering, so they are tried
         first, for a few seconds. It gets spacing and origin, but no direction: an oblique volume is shown upright.
+        ``medlearn lab`` disables its extension of JupyterLab; for this viewer, enable it once:
+        ``jupyter labextension enable imjoy-jupyterlab-extension``.
 
     Returns
     -------
