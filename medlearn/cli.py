@@ -1,4 +1,6 @@
-"""The command line: ``medlearn lab | doctor | info | convert | series | deidentify | train | predict | evaluate``."""
+"""The command line: ``medlearn lab | doctor | info | convert | series | deidentify | train | predict | evaluate |
+submit``.
+"""
 
 import argparse
 import json
@@ -97,6 +99,10 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("predictions", type=Path, metavar="PRED_FOLDER", help="folder that 'medlearn predict' wrote")
     evaluate.add_argument("references", metavar="REFERENCE_FOLDER", help=_DATA)
     evaluate.add_argument("--out", type=Path, required=True, help="folder for cases.csv, report.json and report.txt")
+
+    submit = add("submit", _submit, "write predicted masks as the archive that the PROMISE12 challenge takes")
+    submit.add_argument("predictions", type=Path, metavar="PRED_FOLDER", help="folder that 'medlearn predict' wrote")
+    submit.add_argument("--out", type=Path, required=True, metavar="ZIP", help="the archive; must not exist yet")
     return parser
 
 
@@ -343,3 +349,13 @@ def _evaluate(options) -> None:
     table = evaluate_cases(Predictions.open(options.predictions), cases(options.references))
     write_report(table, options.out)
     print(format_report(table))
+
+
+def _submit(options) -> None:
+    from .promise12 import submission
+    from .report import Predictions
+
+    predictions = Predictions.open(options.predictions)
+    files = {case_id: predictions.folder / name for case_id, name in predictions.files.items()}
+    target = submission(files, options.out, expected=predictions.requested)
+    print(f"wrote {target}: {len(files)} case(s)")

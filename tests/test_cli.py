@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -54,7 +55,18 @@ def run(folder):
 
 def test_help_of_every_command():
     text = succeed("--help").stdout
-    for command in ("lab", "doctor", "info", "convert", "series", "deidentify", "train", "predict", "evaluate"):
+    for command in (
+        "lab",
+        "doctor",
+        "info",
+        "convert",
+        "series",
+        "deidentify",
+        "train",
+        "predict",
+        "evaluate",
+        "submit",
+    ):
         assert command in text
         page = succeed(command, "--help").stdout
         assert page.startswith(f"usage: medlearn {command}")
@@ -279,3 +291,15 @@ def test_lab_serves_jupyterlab(tmp_path):
             assert "18899/lab" in log.read_text(), log.read_text()
         finally:
             process.terminate()
+
+
+def test_submit_writes_one_checked_archive(tmp_path):
+    (tmp_path / "pred").mkdir()
+    mask = ml.Volume(array=np.pad(np.ones((1, 2, 2), np.uint8), 1), spacing=(3, 1, 1))
+    ml.save(mask, tmp_path / "pred" / "Case00_segmentation.nii.gz")
+    description = {"requested": ["Case00"], "files": {"Case00": "Case00_segmentation.nii.gz"}, "labels": {"gland": [1]}}
+    (tmp_path / "pred" / "predictions.json").write_text(json.dumps(description))
+    assert "1 case" in succeed("submit", tmp_path / "pred", "--out", tmp_path / "out.zip").stdout
+    with zipfile.ZipFile(tmp_path / "out.zip") as archive:
+        assert sorted(archive.namelist()) == ["Case00_segmentation.mhd", "Case00_segmentation.raw"]
+    assert "out.zip exists" in fail("submit", tmp_path / "pred", "--out", tmp_path / "out.zip")
