@@ -4,28 +4,34 @@ Randomness comes in as uniform numbers, one row per sample, so that sample 7 of 
 wherever and in however many processes it is computed.
 """
 
-from dataclasses import dataclass
-from math import pi
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from math import ceil, pi, prod, sqrt
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 _BIAS_GRID = 4  # control points per axis of the bias field
+_BSPLINE_POWER = 151 / 315  # mean over all positions of the sum of squared cubic B-spline weights
+_FOLD_FREE = 0.4  # control points that move less than this share of their distance never fold a cubic B-spline
 
 
 @dataclass(frozen=True, slots=True)
 class Augment:
-    """How strongly slices are changed in training.
+    """How strongly slices or volumes are changed in training.
 
-    Every strength is the half-width of a uniform distribution around "no change".
+    Unless it says otherwise, a strength is the half-width of a uniform distribution around "no change", and 0 switches
+    the change off. In volumes (z, y, x) all changes act in the plane as they do on slices; the last three rows tell
+    what happens along z.
 
     Parameters
     ----------
     rotation_deg : float
         In-plane rotation in degrees.
     translation_mm : float
-        Along both axes, in mm.
+        Along both in-plane axes, in mm.
     scale, shear : float
         Relative: 0.2 means sizes between 1 / 1.2 and 1.2, and a shear of up to 0.2.
     flip : float
@@ -36,6 +42,27 @@ class Augment:
         Exponent between 1 / (1 + gamma) and 1 + gamma, applied to the gray values scaled to 0...1.
     bias : float
         Natural logarithm of the smooth factor by which a receiving coil brightens one side.
+    elastic_mm : float
+        Standard deviation of an elastic displacement, in mm along each axis; normal distribution.
+    elastic_grid_mm : float
+        Distance of the control points of that displacement, a cubic B-spline. Control points are held back at 0.4 of
+        it, so that nothing folds.
+    noise : float
+        Standard deviation of white noise, uniform between 0 and this, in standard deviations of the image.
+    blur_mm : float
+        Standard deviation of a Gaussian, uniform between 0 and this, in mm, in the plane.
+    low_resolution : float
+        The image is averaged over pixels up to 1 + this times as large and interpolated again, in the plane.
+    tilt_deg : float
+        Rotation of a volume about the x and the y axis, in degrees.
+    translation_z_mm, scale_z : float
+        As `translation_mm` and `scale`, along z.
+
+    Notes
+    -----
+    B-splines that do not fold: Choi and Lee (2000), "Injectivity conditions of 2D and 3D uniform cubic B-spline
+    functions", doi:10.1006/gmod.2000.0531. Their bounds, 0.48 in the plane and 0.40 in space, are in control-point
+    distances.
     """
 
     rotation_deg: float = 15.0
@@ -47,74 +74,205 @@ class Augment:
     brightness: float = 0.25
     gamma: float = 0.4
     bias: float = 0.3
+    elastic_mm: float = 0.0
+    elastic_grid_mm: float = 24.0
+    noise: float = 0.0
+    blur_mm: float = 0.0
+    low_resolution: float = 0.0
+    tilt_deg: float = 5.0
+    translation_z_mm: float = 4.0
+    scale_z: float = 0.1
 
-    #: uniform numbers needed per sample
-    n_random = 10 + _BIAS_GRID**2
+    def scaled(self, factor: float) -> "Augment":
+        """All strengths times `factor`; the probability of a flip and the distance of control points stay."""
+        names = {f.name for f in fields(self)} - {"flip", "elastic_grid_mm"}
+        return replace(self, **{name: factor * getattr(self, name) for name in names})
 
-    def __call__(self, images: Tensor, labels: Tensor, random: Tensor, spacing: tuple[float, float]):
+    def n_random(self, shape: Sequence[int], spacing: Sequence[float]) -> int:
+        """Uniform numbers that one sample of this shape needs: (y, x) or (z, y, x)."""
+        return sum(self._parts(shape, spacing).values())
+
+    def __call__(self, images: Tensor, labels: Tensor, random: Tensor, spacing: Sequence[float]):
         """Change a batch.
 
         Parameters
         ----------
-        images : (B, C, H, W) float Tensor
+        images : (B, C, [D,] H, W) float Tensor
             With mean 0 and standard deviation 1, as `Preprocess` makes them.
-        labels : (B, H, W) Tensor
+        labels : (B, [D,] H, W) Tensor
         random : (B, n_random) Tensor
             Uniform numbers in 0...1.
-        spacing : (y, x)
-            Pixel size in mm.
+        spacing : ([z,] y, x)
+            Voxel size in mm.
 
         Returns
         -------
         images, labels : Tensors of the same shapes and dtypes.
-            Image values come from bilinear, labels from nearest-neighbor interpolation, at the same positions.
-            Outside of the slice the image repeats its border and the label is 0.
+            Image values come from linear, labels from nearest-neighbor interpolation, at the same positions. Outside
+            of the image the image repeats its border and the label is 0.
         """
-        geometric, intensity = random[:, :7], random[:, 7:]
-        matrices = self._matrices(geometric, images.shape[-2:], spacing)
-        images, labels = warp(images, labels, matrices)
-        return self._intensity(images, intensity), labels
+        shape = images.shape[2:]
+        parts = self._parts(shape, spacing)
+        draws = dict(zip(parts, random.split(list(parts.values()), dim=1), strict=True))
+        matrices = self._matrices(draws["plane"], draws["z"], shape, spacing)
+        images, labels = warp(images, labels, matrices, self._displacement(draws["elastic"], shape, spacing))
+        images = self._intensity(images, draws["gray"], draws["bias"])
+        return self._quality(images, draws["quality"], spacing), labels
 
-    def _matrices(self, random: Tensor, shape, spacing) -> Tensor:
-        """(B, 2, 3) matrices for `warp`: rotation · shear · scale · flip in mm, then a shift."""
-        u = 2 * random - 1  # (B, 7) in -1...1
-        angle = u[:, 0] * (self.rotation_deg * pi / 180)
-        cos, sin, one, zero = angle.cos(), angle.sin(), torch.ones_like(angle), torch.zeros_like(angle)
+    def _parts(self, shape: Sequence[int], spacing: Sequence[float]) -> dict[str, int]:
+        """How many numbers each kind of change needs."""
+        ndim = len(shape)
+        elastic = ndim * prod(self._control_points(shape, spacing)) if self.elastic_mm else 0
+        return {"plane": 7, "gray": 3, "bias": _BIAS_GRID**2, "z": 4 * (ndim - 2), "quality": 4, "elastic": elastic}
+
+    def _control_points(self, shape: Sequence[int], spacing: Sequence[float]) -> list[int]:
+        return [ceil(n * s / self.elastic_grid_mm) + 3 for n, s in zip(shape, spacing, strict=True)]
+
+    def _matrices(self, plane: Tensor, z: Tensor, shape: Sequence[int], spacing: Sequence[float]) -> Tensor:
+        """(B, n, n + 1) matrices for `warp`: tilt · rotation · shear · scale · flip in mm, then a shift."""
+        u = 2 * plane - 1  # (B, 7) in -1...1
+        one = torch.ones_like(u[:, 0])
         sx, sy = (1 + self.scale) ** u[:, 1], (1 + self.scale) ** u[:, 2]
-        sx = torch.where(random[:, 3] < self.flip, -sx, sx)
+        sx = torch.where(plane[:, 3] < self.flip, -sx, sx)
+        linear = _rotation(u[:, 0] * self.rotation_deg) @ _matrix([[one, u[:, 4] * self.shear], [0 * one, one]])
+        linear = linear @ torch.diag_embed(torch.stack([sx, sy], dim=1))
+        shift = u[:, 5:7] * self.translation_mm
+        if len(shape) == 3:
+            u = 2 * z - 1  # (B, 4)
+            linear = F.pad(linear, (0, 1, 0, 1))  # (B, 3, 3), axes x, y, z
+            linear[:, 2, 2] = (1 + self.scale_z) ** u[:, 2]
+            tilt = _rotation(u[:, 0] * self.tilt_deg), _rotation(u[:, 1] * self.tilt_deg)
+            linear = _in_plane(tilt[0], 1, 2) @ _in_plane(tilt[1], 0, 2) @ linear
+            shift = torch.cat([shift, u[:, 3:4] * self.translation_z_mm], dim=1)
+        half = _half_widths(shape, spacing, plane)  # grid_sample measures in half widths of the image
+        return torch.cat([linear * half / half[:, None], (shift / half)[:, :, None]], dim=2)
 
-        def matrix(a, b, c, d):
-            return torch.stack([a, b, c, d], dim=1).view(-1, 2, 2)
+    def _displacement(self, random: Tensor, shape: Sequence[int], spacing: Sequence[float]) -> Tensor | None:
+        """Elastic displacement (B, [D,] H, W, n) in half widths of the image, (x, y[, z]) last."""
+        if not self.elastic_mm:
+            return None
+        ndim = len(shape)
+        std = self.elastic_mm / _BSPLINE_POWER ** (ndim / 2)  # the spline averages over control points
+        points = torch.erfinv((2 * random - 1).clamp(-0.9999, 0.9999)) * (sqrt(2) * std)
+        limit = _FOLD_FREE * self.elastic_grid_mm
+        field = points.clamp(-limit, limit).view(-1, ndim, *self._control_points(shape, spacing))
+        for n, s in zip(shape, spacing, strict=True):  # a cubic B-spline is separable
+            weights = _bspline_weights(n, s / self.elastic_grid_mm, field.shape[2]).to(field)
+            field = torch.tensordot(field, weights, dims=([2], [1]))  # the axis goes to the end: all come round
+        return field.movedim(1, -1) / _half_widths(shape, spacing, random)
 
-        linear = matrix(cos, -sin, sin, cos) @ matrix(one, u[:, 4] * self.shear, zero, one) @ matrix(sx, zero, zero, sy)
-        # grid_sample measures in half widths of the image: bring the mm matrix to these units
-        half = torch.tensor([shape[1] * spacing[1], shape[0] * spacing[0]], device=random.device) / 2  # (x, y) in mm
-        linear = linear * half / half[:, None]
-        shift = u[:, 5:7] * self.translation_mm / half
-        return torch.cat([linear, shift[:, :, None]], dim=2)
+    def _intensity(self, images: Tensor, gray: Tensor, bias: Tensor) -> Tensor:
+        axes = tuple(range(1, images.ndim))
+        u = (2 * gray - 1).view(len(gray), 3, *[1] * (images.ndim - 1)).unbind(1)  # three of (B, 1, ...)
+        low, high = images.amin(axes, keepdim=True), images.amax(axes, keepdim=True)
+        if self.gamma:
+            span = (high - low).clamp(min=1e-6)
+            images = ((images - low) / span).clamp(min=1e-6).pow((1 + self.gamma) ** u[0]) * span + low
+        if self.contrast or self.brightness:
+            images = images * (1 + self.contrast) ** u[1] + self.brightness * u[2]
+        if self.bias:
+            control = self.bias * (2 * bias - 1).view(-1, 1, _BIAS_GRID, _BIAS_GRID)
+            field = F.interpolate(control, size=images.shape[-2:], mode="bicubic", align_corners=True).exp()
+            field = field[:, :, None] if images.ndim == 5 else field  # the same in every slice
+            images = (images - low) * field + low  # a coil brightens signal, and signal starts at the darkest value
+        return images
 
-    def _intensity(self, images: Tensor, random: Tensor) -> Tensor:
-        u = (2 * random - 1)[:, :, None, None]  # (B, 3 + grid, 1, 1)
-        low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
-        span = (high - low).clamp(min=1e-6)
-        images = ((images - low) / span).clamp(min=1e-6).pow((1 + self.gamma) ** u[:, :1]) * span + low
-        images = images * (1 + self.contrast) ** u[:, 1:2] + self.brightness * u[:, 2:3]
-        control = self.bias * u[:, 3:].view(-1, 1, _BIAS_GRID, _BIAS_GRID)
-        field = F.interpolate(control, size=images.shape[-2:], mode="bicubic", align_corners=True).exp()
-        return (images - low) * field + low  # a coil brightens signal, and signal starts at the darkest value
+    def _quality(self, images: Tensor, random: Tensor, spacing: Sequence[float]) -> Tensor:
+        """Blur and lower resolution by one matrix per sample and axis, then noise."""
+        if self.blur_mm or self.low_resolution:
+            batch, height, width = len(images), *images.shape[-2:]
+            flat = images.reshape(batch, -1, height, width)  # (B, C · D, H, W)
+            rows = self._smoothing(random, height, spacing[-2])  # (B, H, H)
+            columns = self._smoothing(random, width, spacing[-1])
+            images = (rows[:, None] @ flat @ columns[:, None].mT).view_as(images)
+        if self.noise:
+            std = (self.noise * random[:, 2]).view(-1, *[1] * (images.ndim - 1))
+            images = images + std * _white_noise(random[:, 3], images)
+        return images
+
+    def _smoothing(self, random: Tensor, n: int, spacing: float) -> Tensor:
+        """(B, n, n) matrices that blur one axis and lower its resolution; every row sums to 1."""
+        position = torch.arange(n, device=random.device, dtype=random.dtype)
+        distance = position[:, None] - position  # (n, n), pixels
+        sigma = (self.blur_mm / spacing * random[:, 0]).clamp(min=1e-3)[:, None, None]
+        blur = torch.exp(-0.5 * (distance / sigma) ** 2)
+        pixel = (1 + self.low_resolution * random[:, 1])[:, None, None]
+        center = pixel * (position[:, None] + 0.5) - 0.5  # (B, n, 1): of the k-th large pixel; those beyond n are none
+        average = (1 - (position - center).abs() / pixel).clamp(min=0)
+        interpolate = (1 - (position[:, None] - center.mT).abs() / pixel).clamp(min=0) * (center.mT < n)
+        return _rows_to_one(interpolate) @ _rows_to_one(average) @ _rows_to_one(blur)
 
 
-def warp(images: Tensor, labels: Tensor, matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """Move a batch by affine maps, image (bilinear) and labels (nearest) through one sampling grid.
+def warp(images: Tensor, labels: Tensor, matrices: Tensor, displacement: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Move a batch by affine maps and displacements, image (linear) and labels (nearest) through one sampling grid.
 
     Parameters
     ----------
-    images : (B, C, H, W) float Tensor
-    labels : (B, H, W) Tensor
-    matrices : (B, 2, 3) Tensor
-        From output to input positions, (x, y), in half widths of the image with 0 at its center (as ``grid_sample``).
+    images : (B, C, [D,] H, W) float Tensor
+    labels : (B, [D,] H, W) Tensor
+    matrices : (B, n, n + 1) Tensor
+        From output to input positions, (x, y[, z]), in half widths of the image with 0 at its center (as
+        ``grid_sample``).
+    displacement : (B, [D,] H, W, n) Tensor, optional
+        Added to the input positions, in the same units.
     """
-    grid = F.affine_grid(matrices, [len(images), 1, *images.shape[-2:]], align_corners=False)  # (B, H, W, 2)
+    grid = F.affine_grid(matrices, [len(images), 1, *images.shape[2:]], align_corners=False)  # (B, [D,] H, W, n)
+    if displacement is not None:
+        grid = grid + displacement
     images = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     moved = F.grid_sample(labels[:, None].to(images.dtype), grid, mode="nearest", align_corners=False)
     return images, moved[:, 0].to(labels.dtype)
+
+
+def _half_widths(shape: Sequence[int], spacing: Sequence[float], like: Tensor) -> Tensor:
+    """Half the image's size in mm, (x, y[, z])."""
+    return torch.tensor([n * s / 2 for n, s in zip(shape, spacing, strict=True)][::-1], device=like.device)
+
+
+def _matrix(rows: list[list[Tensor]]) -> Tensor:
+    return torch.stack([torch.stack(row, dim=1) for row in rows], dim=1)  # (B, n, n)
+
+
+def _rotation(degrees: Tensor) -> Tensor:
+    cos, sin = (degrees * (pi / 180)).cos(), (degrees * (pi / 180)).sin()
+    return _matrix([[cos, -sin], [sin, cos]])
+
+
+def _in_plane(rotation: Tensor, i: int, j: int) -> Tensor:
+    """A rotation (B, 2, 2) in the plane of the axes i and j, as (B, 3, 3)."""
+    full = torch.eye(3, device=rotation.device, dtype=rotation.dtype).repeat(len(rotation), 1, 1)
+    full[:, [[i, i], [j, j]], [[i, j], [i, j]]] = rotation
+    return full
+
+
+@lru_cache(maxsize=32)
+def _bspline_weights(n: int, step: float, n_points: int) -> Tensor:
+    """Weights (n, n_points) of the control points of a uniform cubic B-spline at n positions, `step` points apart."""
+    position = (torch.arange(n, dtype=torch.float64) + 0.5) * step + 1
+    distance = (position[:, None] - torch.arange(n_points)).abs()
+    near, far = 2 / 3 - distance**2 + distance**3 / 2, (2 - distance).clamp(min=0) ** 3 / 6
+    return torch.where(distance < 1, near, far).float()
+
+
+def _rows_to_one(weights: Tensor) -> Tensor:
+    return weights / weights.sum(dim=-1, keepdim=True).clamp(min=1e-6)
+
+
+def _white_noise(seed: Tensor, like: Tensor) -> Tensor:
+    """Standard normal noise of the shape of `like`; what a sample gets depends on its own seed alone, a (B,) uniform.
+
+    Box and Muller's transform of two integer hashes of (seed, voxel): a generator per sample would have to be seeded
+    from the CPU, which waits for the device.
+    """
+    n = like[0].numel()
+    voxel = torch.arange(n, device=like.device)
+    key = (seed.double() * 2**31).long()[:, None] * 2654435761 + voxel  # (B, n)
+    u, v = (_hash(key + salt) for salt in (0x9E3779B9, 0x85EBCA6B))
+    return ((-2 * (u + 2.0**-25).log()).sqrt() * (2 * pi * v).cos()).view_as(like).to(like.dtype)
+
+
+def _hash(key: Tensor) -> Tensor:
+    """Uniform float32 numbers in 0...1 from whole numbers, all bits of which count."""
+    for factor in (0x45D9F3B, 0x45D9F3B):
+        key = ((key ^ (key >> 16)) * factor) & 0xFFFFFFFF
+    return ((key ^ (key >> 16)) >> 8).float() / 2**24

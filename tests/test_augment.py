@@ -1,16 +1,20 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
-from medlearn.augment import Augment, warp
+from medlearn.augment import Augment, _white_noise, warp
 
-NONE = Augment(rotation_deg=0, translation_mm=0, scale=0, shear=0, flip=0, contrast=0, brightness=0, gamma=0, bias=0)
+NONE = replace(Augment().scaled(0), flip=0)
 SPACING = (1.0, 0.5)
+SPACING_3D = (3.6, 0.7, 0.6)
 
 
-def uniform(n, seed=0):
-    return torch.rand(n, Augment.n_random, generator=torch.Generator().manual_seed(seed))
+def uniform(n, seed=0, augment=NONE, shape=(32, 48), spacing=SPACING):
+    n_random = augment.n_random(shape, spacing)
+    return torch.rand(n, n_random, generator=torch.Generator().manual_seed(seed))
 
 
 def bars(n=2, size=(32, 48)):
@@ -49,7 +53,7 @@ def test_image_and_labels_move_together():
 def test_translation_is_in_mm():
     images, labels = bars(1)
     augment = replace(NONE, translation_mm=4.0)
-    random = torch.full((1, Augment.n_random), 0.5)
+    random = torch.full_like(uniform(1), 0.5)
     random[0, 5], random[0, 6] = 1.0, 0.0  # +4 mm along x, -4 mm along y: content moves 8 px left and 4 px down
     _, moved = augment(images, labels, random, SPACING)
     assert torch.equal(moved[0, 14:22, 0:12], torch.ones(8, 12, dtype=torch.uint8))
@@ -60,7 +64,7 @@ def test_rotation_keeps_shape_in_mm_on_anisotropic_pixels():
     """A quarter turn of a bar of 12 mm × 4 mm has 4 mm × 12 mm, though its pixel counts differ."""
     labels = torch.zeros(1, 33, 65, dtype=torch.uint8)  # 33 mm × 32.5 mm
     labels[0, 14:18, 20:44] = 1  # 4 rows of 1 mm, 24 columns of 0.5 mm
-    random = torch.full((1, Augment.n_random), 0.5)
+    random = torch.full_like(uniform(1), 0.5)
     random[0, 0] = 1.0
     _, turned = replace(NONE, rotation_deg=90.0)(labels[:, None].float(), labels, random, SPACING)
     rows, columns = turned[0].any(1).sum().item(), turned[0].any(0).sum().item()
@@ -101,6 +105,122 @@ def test_warp_labels_stay_labels():
     _, moved = warp(labels[:, None].float(), labels, matrix)
     assert set(moved.unique().tolist()) <= {0, 50, 100, 150}
     assert moved.dtype == labels.dtype
+
+
+def ball(n=3, shape=(14, 56, 64), spacing=SPACING_3D):
+    """Smooth images whose value 0 is the border of their label: where both were warped alike, it still is."""
+    axes = [(np.arange(k) - (k - 1) / 2) * s for k, s in zip(shape, spacing, strict=True)]
+    distance = np.sqrt(sum(a**2 for a in np.meshgrid(*axes, indexing="ij")))  # mm
+    images = torch.from_numpy(10 - distance).float().expand(n, 1, *shape)
+    return images, (images[:, 0] > 0).to(torch.uint8)
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_everything_at_once_keeps_image_and_labels_aligned(ndim):
+    """Linear and nearest sampling differ by half a voxel at most, so the label's border stays within one of 0 mm."""
+    shape, spacing = ((56, 64), SPACING_3D[1:]) if ndim == 2 else ((14, 56, 64), SPACING_3D)
+    images, labels = ball(4, shape, spacing)
+    augment = replace(Augment(elastic_mm=2.0), contrast=0, brightness=0, gamma=0, bias=0)
+    random = uniform(4, 0, augment, shape, spacing)
+    new_images, new_labels = augment(images, labels, random, spacing)
+    assert set(new_labels.unique().tolist()) == {0, 1}
+    assert not torch.equal(new_labels, labels)
+    allowed = 0.6 * np.linalg.norm(spacing)  # mm; half a voxel's diagonal, and the change of scale
+    assert new_images[:, 0][new_labels == 1].min() > -allowed
+    inside = slice(2, -2)
+    background = new_images[(slice(None), 0, *[inside] * ndim)][new_labels[(slice(None), *[inside] * ndim)] == 0]
+    assert background.max() < allowed
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_elastic_displacement_has_the_standard_deviation_it_promises(ndim):
+    shape, spacing = ((96, 96), (0.7, 0.6)) if ndim == 2 else ((12, 48, 48), (3.6, 1.4, 1.2))
+    augment = replace(NONE, elastic_mm=1.5)
+    random = uniform(200, 1, augment, shape, spacing)[:, -augment._parts(shape, spacing)["elastic"] :]
+    half = torch.tensor([n * s / 2 for n, s in zip(shape, spacing, strict=True)][::-1])
+    field = augment._displacement(random, shape, spacing) * half  # mm
+    assert field.shape == (200, *shape, ndim)
+    assert field.std().item() == pytest.approx(1.5, rel=0.05)
+    assert abs(field.mean().item()) < 0.05
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_elastic_displacement_never_folds(ndim):
+    """The determinant of the Jacobian stays positive, however strong the displacement is made."""
+    shape, spacing = ((64, 64), (0.7, 0.6)) if ndim == 2 else ((16, 40, 40), (2.0, 1.0, 1.0))
+    augment = replace(NONE, elastic_mm=50.0)
+    random = uniform(30, 2, augment, shape, spacing)[:, -augment._parts(shape, spacing)["elastic"] :]
+    half = torch.tensor([n * s / 2 for n, s in zip(shape, spacing, strict=True)][::-1])
+    field = (augment._displacement(random, shape, spacing) * half).flip(-1)  # mm, ([z,] y, x)
+    slopes = torch.stack(torch.gradient(field, spacing=list(spacing), dim=list(range(1, ndim + 1))), dim=-1)
+    jacobian = torch.linalg.det(slopes + torch.eye(ndim))
+    assert jacobian.min() > 0
+    assert jacobian.std() > 0.2  # and yet it is strong
+
+
+def test_elastic_of_one_sample_depends_on_its_own_numbers_alone():
+    images, labels = bars(4)
+    augment = Augment(elastic_mm=2.0, noise=0.3, blur_mm=1.0, low_resolution=1.0)
+    random = uniform(4, 0, augment)
+    together, _ = augment(images, labels, random, SPACING)
+    alone, _ = augment(images[1:2], labels[1:2], random[1:2], SPACING)
+    torch.testing.assert_close(alone, together[1:2], atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(together[0], together[1])
+
+
+def test_noise_is_white_normal_and_of_the_strength_drawn():
+    noise = _white_noise(torch.tensor([0.1, 0.1, 0.7]), torch.empty(3, 1, 200, 200))
+    assert torch.equal(noise[0], noise[1])
+    assert noise[2].std().item() == pytest.approx(1, abs=0.02)
+    assert abs(noise.mean().item()) < 0.02
+    assert abs((noise[0] * noise[2]).mean().item()) < 0.02
+    assert abs((noise[0, 0, 1:] * noise[0, 0, :-1]).mean().item()) < 0.02
+    assert (noise[2].abs() > 2).float().mean().item() == pytest.approx(0.0455, abs=0.005)
+    random = torch.full_like(uniform(1), 0.5)
+    changed, _ = replace(NONE, noise=0.4)(torch.zeros(1, 1, 64, 64), torch.zeros(1, 64, 64), random, SPACING)
+    assert changed.std().item() == pytest.approx(0.2, rel=0.05)
+
+
+def test_blur_is_a_gaussian_in_mm():
+    images = torch.zeros(1, 1, 33, 65)
+    images[0, 0, 16, 32] = 1
+    random = uniform(1)
+    random[0, -4] = 0.5  # half of 4 mm
+    blurred, _ = replace(NONE, blur_mm=4.0)(images, torch.zeros(1, 33, 65), random, SPACING)
+    expected = ndimage.gaussian_filter(images[0, 0].numpy(), (2 / 1.0, 2 / 0.5), truncate=8)
+    np.testing.assert_allclose(blurred[0, 0], expected, atol=1e-4)
+    assert blurred.sum().item() == pytest.approx(1, abs=5e-3)
+
+
+def test_low_resolution_removes_fine_stripes_and_keeps_slopes():
+    stripes = torch.arange(48).remainder(2).float().expand(1, 1, 32, 48)
+    slope = torch.arange(48).float().expand(1, 1, 32, 48) / 48
+    random = uniform(1)
+    random[0, -3] = 1.0
+    coarse = replace(NONE, low_resolution=2.0)
+    changed, _ = coarse(stripes, torch.zeros(1, 32, 48), random, SPACING)
+    assert changed.std() < 0.15
+    kept, _ = coarse(slope, torch.zeros(1, 32, 48), random, SPACING)
+    torch.testing.assert_close(kept[..., 4:-4], slope[..., 4:-4], atol=1e-3, rtol=0)
+
+
+def test_tilt_is_measured_in_mm():
+    """A plate across z, tilted by 10 degrees about x, rises by tan 10° along y, in mm on anisotropic voxels."""
+    shape = (25, 41, 11)
+    z = (torch.arange(25) - 12).float() * SPACING_3D[0]
+    images = z[:, None, None].expand(1, 1, *shape)
+    random = torch.full((1, NONE.n_random(shape, SPACING_3D)), 0.5)
+    random[0, 26] = 1.0
+    tilted, _ = replace(NONE, tilt_deg=10.0)(images, torch.zeros(1, *shape), random, SPACING_3D)
+    rise = tilted[0, 0, 12].diff(dim=0).abs().mean().item() / SPACING_3D[1]  # mm of z per mm of y
+    assert rise == pytest.approx(np.sin(np.radians(10)), rel=0.01)
+
+
+def test_scaled_to_nothing_changes_nothing():
+    augment = replace(Augment(elastic_mm=3.0, noise=0.3, blur_mm=2.0, low_resolution=1.0).scaled(0), flip=0)
+    assert augment == NONE
+    assert Augment(elastic_mm=3.0).scaled(0.5).elastic_mm == 1.5
+    assert Augment().scaled(0.5).flip == Augment().flip
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

@@ -222,12 +222,13 @@ class Training:
     def draw_batch(self) -> tuple[Tensor, Tensor]:
         """Images (B, C, H, W) and labels (B, H, W) of the current step, augmented, on the device."""
         config = self.config
-        n_random = config.augment.n_random if config.augment else 0
+        shape, spacing = self.preprocess.canvas, self.preprocess.spacing
+        n_random = config.augment.n_random(shape, spacing) if config.augment else 0
         random = torch.rand(config.batch_size, 3 + n_random, generator=generator(config.seed, self.step))
         images, labels = self.sampler.gather(self.sampler.draw(random[:, :3]))
         if config.augment:
             random = random[:, 3:].to(self.device, non_blocking=True)
-            images, labels = config.augment(images, labels, random, self.preprocess.spacing)
+            images, labels = config.augment(images, labels, random, spacing)
         return images.contiguous(memory_format=self.memory_format), labels
 
     @torch.no_grad()
