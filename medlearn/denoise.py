@@ -14,10 +14,10 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike
 from scipy import ndimage
 
+from ._jit import compiled
 from .errors import check_positive
 
 NO_GRADIENT = 1e-9  # squared; below it a voxel has no isophote, and the flows leave it alone
@@ -496,16 +496,7 @@ def _check_count(name: str, value: int, smallest: int) -> None:
 # ---- Compiled loops. `f` and `speed` are (z, y, x) arrays with a margin; hz, hy, hx are the spacing in mm.
 
 
-def _compiled(function: Callable) -> Callable:
-    """Compile at the first call and keep the result on disk, where numba finds a folder that it may write to."""
-    options = {"error_model": "numpy"}  # no check for division by zero: the loops can then use vector instructions
-    try:
-        return njit(function, cache=True, **options)
-    except RuntimeError:  # read-only package and no home: compile anew in every process
-        return njit(function, **options)
-
-
-@_compiled
+@compiled
 def _curvature_speed(f, speed, hz, hy, hx):
     """Fill `speed` with κ |∇I| by central differences."""
     # The weights have the type of the image: a double among them would make float32 arithmetic three times slower.
@@ -534,7 +525,7 @@ def _curvature_speed(f, speed, hz, hy, hx):
                 speed[z, y, x] = bending / squared_gradient if squared_gradient >= smallest else still
 
 
-@_compiled
+@compiled
 def _keep_min_or_max(f, speed, mean, is_volume, radius, hz, hy, hx):
     """Set `speed` to 0 where it leads away from `mean`, an array without margin."""
     nz, ny, nx = f.shape
@@ -551,7 +542,7 @@ def _keep_min_or_max(f, speed, mean, is_volume, radius, hz, hy, hx):
                     speed[z, y, x] = 0
 
 
-@_compiled
+@compiled
 def _mean_on_tangent_line(f, z, y, x, radius, hy, hx):
     """Mean of the two pixels at `radius` from (y, x) across the gradient; 0 without gradient."""
     gy, gx = (f[z, y + 1, x] - f[z, y - 1, x]) / hy, (f[z, y, x + 1] - f[z, y, x - 1]) / hx
@@ -562,7 +553,7 @@ def _mean_on_tangent_line(f, z, y, x, radius, hy, hx):
     return (_nearest(f, z, y, x, 0.0, dy, dx) + _nearest(f, z, y, x, 0.0, -dy, -dx)) / 2
 
 
-@_compiled
+@compiled
 def _mean_on_tangent_plane(f, z, y, x, radius, hz, hy, hx):
     """Mean of four voxels on a circle of `radius` around the voxel; 0 without gradient. Spherical angles as in ITK."""
     gz = (f[z + 1, y, x] - f[z - 1, y, x]) / hz
@@ -582,13 +573,13 @@ def _mean_on_tangent_plane(f, z, y, x, radius, hz, hy, hx):
     return (meridian + latitude) / 4
 
 
-@_compiled
+@compiled
 def _nearest(f, z, y, x, dz, dy, dx):
     """The voxel nearest to an offset; halves are rounded up."""
     return f[z + math.floor(dz + 0.5), y + math.floor(dy + 0.5), x + math.floor(dx + 0.5)]
 
 
-@_compiled
+@compiled
 def _divergence(f, speed, two_k_squared, normalized, hz, hy, hx):
     """Fill `speed` with the divergence of c ∇I, or of c ∇I / |∇I|: what leaves a voxel enters its neighbor."""
     speed[:] = 0
@@ -610,7 +601,7 @@ def _divergence(f, speed, two_k_squared, normalized, hz, hy, hx):
                 speed[z, y, x + 1] -= flux
 
 
-@_compiled
+@compiled
 def _flux(f, z, y, x, dz, dy, dx, decay, normalized, wz, wy, wx):
     """The flux through the face between a voxel and its next neighbor along an axis, (dz, dy, dx) = (1, 0, 0) or so."""
     step = f[z + dz, y + dy, x + dx] - f[z, y, x]
@@ -625,22 +616,22 @@ def _flux(f, z, y, x, dz, dy, dx, decay, normalized, wz, wy, wx):
     return flux / math.sqrt(1e-10 + squared_gradient) if normalized else flux
 
 
-@_compiled
+@compiled
 def _difference_z(f, z, y, x):
     return f[z + 1, y, x] - f[z - 1, y, x]
 
 
-@_compiled
+@compiled
 def _difference_y(f, z, y, x):
     return f[z, y + 1, x] - f[z, y - 1, x]
 
 
-@_compiled
+@compiled
 def _difference_x(f, z, y, x):
     return f[z, y, x + 1] - f[z, y, x - 1]
 
 
-@_compiled
+@compiled
 def _times_upwind_gradient(f, speed, hz, hy, hx):
     """Multiply `speed` by |∇I|, of each axis taking the one-sided differences that the front comes from."""
     nz, ny, nx = f.shape
@@ -655,7 +646,7 @@ def _times_upwind_gradient(f, speed, hz, hy, hx):
                 speed[z, y, x] *= math.sqrt(squared)
 
 
-@_compiled
+@compiled
 def _upwind(sign, before, center, after):
     """Squared differences to the neighbors toward which the value moves: the higher ones where it rises (sign 1)."""
     return max(sign * (before - center), 0.0) ** 2 + max(sign * (after - center), 0.0) ** 2

@@ -431,7 +431,7 @@ def test_the_loops_do_in_python_what_they_do_compiled(tmp_path):
 def test_it_works_where_no_compiled_code_can_be_kept(tmp_path):
     package = tmp_path / "installed"
     package.mkdir()
-    for name in ("denoise.py", "errors.py"):
+    for name in ("denoise.py", "errors.py", "_jit.py"):
         package.joinpath(name).write_bytes(Path(denoise.__file__).with_name(name).read_bytes())
     nowhere = package / "__pycache__"  # a file where the folder would have to be; root may write anywhere else
     nowhere.write_text("")
