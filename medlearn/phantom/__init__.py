@@ -3,10 +3,30 @@
 Nothing has to be downloaded to have data worth learning on.
 """
 
+from ._chest import chest as chest
+from ._chest import chest_anatomy as chest_anatomy
+from ._chest import chest_nodule_map as chest_nodule_map
+from ._chest import chest_nodules as chest_nodules
+from ._ct import CHEST_TISSUES as CHEST_TISSUES
+from ._ct import ChestTissue as ChestTissue
 from ._gland import GLAND as GLAND
+from ._lungs import Nodule as Nodule
 from ._mri import TISSUES as TISSUES
 from ._mri import Tissue as Tissue
 from ._prostate import prostate as prostate
 from ._prostate import prostate_anatomy as prostate_anatomy
 
-__all__ = ["GLAND", "TISSUES", "Tissue", "prostate", "prostate_anatomy"]
+__all__ = [
+    "CHEST_TISSUES",
+    "GLAND",
+    "TISSUES",
+    "ChestTissue",
+    "Nodule",
+    "Tissue",
+    "chest",
+    "chest_anatomy",
+    "chest_nodule_map",
+    "chest_nodules",
+    "prostate",
+    "prostate_anatomy",
+]

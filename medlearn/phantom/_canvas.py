@@ -70,23 +70,30 @@ class Canvas:
     margin: float  # mm; no voxel is warped farther
     offset: tuple[int, int, int] = (0, 0, 0)  # of a crop, in voxels
 
+    def box(self, shape: Shape) -> tuple[slice, ...]:
+        """Slices (z, y, x) of this canvas around `shape`."""
+        box = self.grid.box(shape, self.margin)
+        return tuple(
+            slice(max(s.start - o, 0), max(min(s.stop - o, n), 0))
+            for s, o, n in zip(box, self.offset, self.labels.shape, strict=True)
+        )
+
     def crop(self, shape: Shape) -> "Canvas":
         """The part of the canvas around `shape`: views, not copies."""
-        box = self.grid.box(shape, self.margin)
-        return self.view(
-            tuple(
-                slice(max(s.start - o, 0), max(min(s.stop - o, n), 0))
-                for s, o, n in zip(box, self.offset, self.labels.shape, strict=True)
-            )
-        )
+        return self.view(self.box(shape))
 
     def view(self, box: tuple[slice, ...]) -> "Canvas":
         """The part of the canvas in slices (z, y, x)."""
-        arrays = {name: getattr(self, name)[box] for name in ("x", "y", "labels", "signal")}
-        arrays["z"] = self.z[box[:2]]
+        arrays = {name: self._cut(getattr(self, name), box) for name in ("x", "y", "z", "labels", "signal")}
         fields = {name: field[box] for name, field in self.fields.items()}
         offset = tuple(o + s.start for o, s in zip(self.offset, box, strict=True))
         return replace(self, fields=fields, offset=offset, **arrays)
+
+    def _cut(self, array: np.ndarray, box: tuple[slice, ...]) -> np.ndarray:
+        """Slices of an array on the canvas; axes along which it is only broadcast stay as they are."""
+        return array[
+            tuple(s if n == m else slice(None) for s, n, m in zip(box, array.shape, self.labels.shape, strict=True))
+        ]
 
     def evaluate(self, shape: Shape) -> np.ndarray:
         """Implicit function of `shape` at every voxel."""
@@ -104,10 +111,11 @@ class Canvas:
             f += thickness / min(shape.reach)
         part.fill(tissue, f, texture)
 
-    def fill(self, tissue: str, f: np.ndarray, texture=1.0) -> None:
+    def fill(self, tissue: str, f: np.ndarray, texture=1.0, *, width: np.ndarray | None = None) -> None:
         """Paint where the implicit function `f` is negative; voxels on the edge get a mixture (partial volume).
 
         `texture` is a factor for the signal: a number, or a function that makes an array for a part of the canvas.
+        `width` is the `voxel_width` of `f`, where it is known already.
         """
         inside = f < 0
         np.copyto(self.labels, self.number[tissue], where=inside)
@@ -115,7 +123,8 @@ class Canvas:
         part = self.view(box)
         if part.labels.size:
             factor = texture(part) if callable(texture) else texture
-            part.blend(coverage(f[box]), self.brightness[tissue] * factor)
+            cover = coverage(f[box], None if width is None else width[box])
+            part.blend(cover, self.brightness[tissue] * factor)
 
     def blend(self, cover: np.ndarray, signal) -> None:
         """Replace the share `cover` of the signal by `signal`."""
@@ -132,3 +141,21 @@ def _tight_box(inside: np.ndarray) -> tuple[slice, ...]:
         hits = np.flatnonzero(inside.any(axis=others))
         box.append(slice(max(hits[0] - 1, 0), hits[-1] + 2) if hits.size else slice(0, 0))
     return tuple(box)
+
+
+def check_seed(seed) -> None:
+    """Raise ``ValueError`` unless `seed` can be the number of a patient."""
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"seed must be a whole number from 0 up; got {seed!r}")
+
+
+def check_grid(shape, spacing) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+    """Return `shape` and `spacing` as tuples; raise ``ValueError`` unless they make a grid (z, y, x)."""
+    whole = [n for n in np.atleast_1d(shape).tolist() if isinstance(n, int) and not isinstance(n, bool)]
+    smallest = (1, 16, 16)
+    if np.shape(shape) != (3,) or len(whole) != 3 or any(n < m for n, m in zip(whole, smallest, strict=True)):
+        raise ValueError(f"shape must be three whole numbers of voxels (z, y, x), at least {smallest}; got {shape!r}")
+    steps = np.atleast_1d(spacing).tolist()
+    if np.shape(spacing) != (3,) or not all(isinstance(s, int | float) and 0 < s < np.inf for s in steps):
+        raise ValueError(f"spacing must be three positive numbers of mm (z, y, x); got {spacing!r}")
+    return tuple(whole), tuple(map(float, steps))

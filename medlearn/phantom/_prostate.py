@@ -7,7 +7,7 @@ import numpy as np
 
 from ..volume import Case, Volume
 from . import _pelvis as organs
-from ._canvas import Canvas, Grid
+from ._canvas import Canvas, Grid, check_grid, check_seed
 from ._gland import GLAND, draw_gland, draw_nodules, paint_gland
 from ._mri import TISSUES, Scanner, acquire, draw_scanner, sensitivity, spin_echo
 from ._shapes import smooth_noise
@@ -94,8 +94,7 @@ class _Patient:
     """Everything that is drawn for one seed before a voxel is painted; the draws do not depend on the grid."""
 
     def __init__(self, seed: int):
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-            raise ValueError(f"seed must be a whole number from 0 up; got {seed!r}")
+        check_seed(seed)
         body, texture, protocol, self.scanner_seed = np.random.SeedSequence(int(seed)).spawn(4)
         rng = np.random.Generator(np.random.PCG64(body))
         self.texture_seed = texture
@@ -159,17 +158,7 @@ def _image(canvas: Canvas, scanner: Scanner, coil_center, seed: np.random.SeedSe
 
 
 def _grid(patient: _Patient, shape, spacing) -> Grid:
-    whole = [n for n in np.atleast_1d(shape).tolist() if isinstance(n, int) and not isinstance(n, bool)]
-    if (
-        np.shape(shape) != (3,)
-        or len(whole) != 3
-        or any(n < least for n, least in zip(whole, (1, 16, 16), strict=True))
-    ):
-        raise ValueError(f"shape must be three whole numbers of voxels (z, y, x), at least (1, 16, 16); got {shape!r}")
-    steps = np.atleast_1d(spacing).tolist()
-    if np.shape(spacing) != (3,) or not all(isinstance(s, int | float) and 0 < s < np.inf for s in steps):
-        raise ValueError(f"spacing must be three positive numbers of mm (z, y, x); got {spacing!r}")
-    return Grid(tuple(whole), tuple(map(float, steps)), patient.view, patient.tilt)
+    return Grid(*check_grid(shape, spacing), patient.view, patient.tilt)
 
 
 def _volume_like(grid: Grid, patient: _Patient):

@@ -31,13 +31,11 @@ def ellipsoid(center, radii, turn: float = 0.0) -> Shape:
         u = (cos / rx) * x
         v = (cos / ry) * y
         if turn:
-            u += (sin / rx) * y
-            v -= (sin / ry) * x
-        u *= u  # in place: on large arrays memory costs more than arithmetic
-        v *= v
-        u += v
-        u += (z / rz) ** 2
-        np.sqrt(u, out=u)
+            u = u + (sin / rx) * y
+            v = v - (sin / ry) * x
+        u = u * u + v * v
+        u = u + (z / rz) ** 2  # x, y, z may be broadcast: only from here on does it cost as much as there are voxels
+        np.sqrt(u, out=u)  # in place: on large arrays memory costs more than arithmetic
         u -= 1
         return u
 
@@ -83,11 +81,21 @@ def blunt(t: np.ndarray) -> np.ndarray:
     return square
 
 
-def coverage(f: np.ndarray) -> np.ndarray:
+def coverage(f: np.ndarray, width: np.ndarray | None = None) -> np.ndarray:
     """Share of each voxel that lies inside the shape with implicit function `f`: the partial volume, 0 to 1.
 
-    Near its surface a shape is a half space. A half space covers a voxel by about ½ − f / Σ|Δf|, where Δf are the
-    differences of f to the next voxel along z, y and x: a thick slice is partly covered over a wider range of f.
+    Near its surface a shape is a half space. A half space covers a voxel by about ½ − f / `width`; without `width` it
+    is `voxel_width` of `f`.
+    """
+    share = f / voxel_width(f) if width is None else f / width
+    np.subtract(0.5, share, out=share)
+    return np.clip(share, 0, 1, out=share)
+
+
+def voxel_width(f: np.ndarray) -> np.ndarray:
+    """By how much `f` changes across each voxel: Σ|Δf| over z, y and x, where Δf is the difference to the next voxel.
+
+    A thick slice is partly covered over a wider range of f.
     """
     width = np.full(f.shape, 1e-9)
     for axis, n in enumerate(f.shape):
@@ -100,9 +108,7 @@ def coverage(f: np.ndarray) -> np.ndarray:
         change[1:-1] += step
         change[0] += step[0]
         change[-1] += step[-1]
-    np.divide(f, width, out=width)
-    np.subtract(0.5, width, out=width)
-    return np.clip(width, 0, 1, out=width)
+    return width
 
 
 def first_order_distance(f: np.ndarray, spacing) -> np.ndarray:
