@@ -46,9 +46,14 @@ from .metrics import dice as dice
 from .metrics import evaluate as evaluate
 from .metrics import hausdorff95 as hausdorff95
 from .metrics import relative_volume_difference as relative_volume_difference
+from .nn import DeepLabV3Plus as DeepLabV3Plus
 from .nn import UNet as UNet
+from .nn import VNet as VNet
 from .nn import dice_ce_loss as dice_ce_loss
 from .nn import dice_loss as dice_loss
+from .nn import gradient_support as gradient_support
+from .nn import receptive_field as receptive_field
+from .nn import summary as summary
 from .postprocess import fill_holes as fill_holes
 from .postprocess import largest_component as largest_component
 from .preprocess import Preprocess as Preprocess

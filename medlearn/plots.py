@@ -1,10 +1,12 @@
-"""Figures for the course: slices, overlays and learning curves, in millimeters and with their physical proportions.
+"""Figures for the course: slices, overlays, learning curves, networks.
 
-Every function returns a Matplotlib figure that a notebook shows as a picture, and leaves ``matplotlib.pyplot`` alone:
-no figure stays open, no setting is changed. Masks are told apart by line style as well as by color.
+Images are drawn in millimeters and with their physical proportions. Every function returns a Matplotlib figure that a
+notebook shows as a picture, and leaves ``matplotlib.pyplot`` alone: no figure stays open, no setting is changed. Masks
+are told apart by line style as well as by color.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -12,12 +14,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.path import Path
 
 from .errors import check_choice
 from .volume import Volume
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from .nn.inspect import Layer, Summary
 
 # From the palette of Okabe and Ito (2008), which color-blind readers can tell apart; these four stand out on gray.
 COLORS = ("#E69F00", "#56B4E9", "#F0E442", "#CC79A7")
@@ -182,6 +188,53 @@ def plot_curves(history: "pd.DataFrame") -> Figure:
     return figure
 
 
+def draw_network(summary: "Summary") -> Figure:
+    """Draw a network from its summary: blocks from left to right as they run, coarser maps further down.
+
+    Parameters
+    ----------
+    summary : Summary
+        From `medlearn.nn.summary`. Its rows without parameters (pooling, interpolation, concatenation) become the
+        lines between the blocks.
+
+    Returns
+    -------
+    matplotlib Figure
+        Above each block its channels, below it its name and voxels. Wider blocks have more channels, lower ones fewer
+        voxels. Dashed lines are connections that pass over other blocks.
+    """
+    boxes, lines = _network_graph(summary)
+    depths = [np.log2(np.divide(boxes[0].shape[2:], box.shape[2:])).mean() for box in boxes]  # halvings so far
+    deepest = max(*depths, 1)
+    figure = _Picture((max(6, 0.72 * len(boxes)), 1.5 + 0.85 * deepest))
+    axes = figure.subplots()
+    corners = []  # left, right and top of each block
+    for x, (box, depth) in enumerate(zip(boxes, depths, strict=True)):
+        width, height = 0.1 + 0.05 * np.log2(box.shape[1] + 1), 0.5 * 2 ** (-depth / 3)
+        axes.add_patch(Rectangle((x - width / 2, -depth - height / 2), width, height, fc="#BFE0F5", ec="black", lw=0.8))
+        axes.text(x, -depth + height / 2 + 0.04, str(box.shape[1]), ha="center", va="bottom", fontsize=8)
+        text = f"{box.name}\n{'×'.join(map(str, box.shape[2:]))}"
+        axes.text(x, -depth - height / 2 - 0.04, text, ha="center", va="top", fontsize=6.5, linespacing=1.1)
+        corners.append((x - width / 2, x + width / 2, -depth + height / 2))
+    for start, end in lines:
+        (_, x0, top0), (x1, _, top1) = corners[start], corners[end]
+        way = [(x0, -depths[start]), (x1, -depths[end])]
+        if depths[start] == depths[end] and depths[end] in depths[start + 1 : end]:  # over the blocks in between
+            high = max(top0, top1) + 0.28
+            way = [(x0 - 0.02, top0), (x0 - 0.02, high), (x1 + 0.02, high), (x1 + 0.02, top1)]
+        style = "dashed" if end > start + 1 else "solid"
+        axes.add_patch(FancyArrowPatch(path=Path(way), arrowstyle="->", mutation_scale=10, linestyle=style))
+    axes.set(xlim=(-0.6, len(boxes) - 0.4), ylim=(-deepest - 0.65, 0.6 - min(*depths, 0)))
+    axes.set_axis_off()
+    size = "×".join(map(str, summary.input_shape))
+    axes.set_title(
+        f"{summary.network} for {size}: {summary.parameters:,} parameters, "
+        f"{summary.multiply_adds / 1e9:,.2f} billion multiply-adds",
+        fontsize=10,
+    )
+    return figure
+
+
 def _stack(volume: Volume) -> np.ndarray:
     """Voxels as (z, y, x); a picture becomes a stack of one."""
     if volume.axes not in ("zyx", "yx"):
@@ -250,3 +303,18 @@ def _limits(image: Volume, mask: Volume, z: int, margin_mm: float | None) -> dic
         for i, s in zip(shown.nonzero(), image.spacing[-2:], strict=True)
     )
     return {"xlim": (left, right), "ylim": (bottom, top)}
+
+
+def _network_graph(summary: "Summary") -> tuple[list["Layer"], list[tuple[int, int]]]:
+    """Blocks to draw, the image first, and the pairs of them that are connected."""
+    image = replace(summary.rows[0], name="image", shape=summary.input_shape, parameters=0, sources=())
+    boxes, lines = [image], []
+    drawn = {-1: {0}}  # row → boxes that its result comes from
+    for i, row in enumerate(summary.rows):
+        sources = set().union(*(drawn[source] for source in row.sources))
+        if row.parameters or i == len(summary.rows) - 1:
+            boxes.append(row)
+            lines += [(source, len(boxes) - 1) for source in sorted(sources)]
+            sources = {len(boxes) - 1}
+        drawn[i] = sources
+    return boxes, lines
