@@ -1,7 +1,20 @@
 """What students move: widgets that run in the browser, in JupyterLab as well as on a page without a kernel."""
 
 from ._base import Interval, Widget
+from .clahe_explorer import ClaheExplorer
+from .denoise_explorer import DenoiseExplorer
+from .region_grow_explorer import RegionGrowExplorer
 from .slice_explorer import SliceExplorer
+from .threshold_explorer import ThresholdExplorer
 from .viewer3d import view3d
 
-__all__ = ["Interval", "SliceExplorer", "Widget", "view3d"]
+__all__ = [
+    "ClaheExplorer",
+    "DenoiseExplorer",
+    "Interval",
+    "RegionGrowExplorer",
+    "SliceExplorer",
+    "ThresholdExplorer",
+    "Widget",
+    "view3d",
+]

@@ -5,6 +5,7 @@ import operator
 import struct
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import anywidget
@@ -58,6 +59,15 @@ class Widget(anywidget.AnyWidget):
         return {**data, "image/png": base64.b64encode(encode_png(self.render())).decode()}, metadata
 
 
+def front_end(*names: str) -> str:
+    """Join the shared front-end code of the explorers of one slice, ``_picture.js``, and files of this folder.
+
+    A browser gets one text a widget and cannot import a neighbor: none of the files but the last has an ``export``.
+    """
+    folder = Path(__file__).parent
+    return "\n".join((folder / name).read_text(encoding="utf-8") for name in ("_picture.js", *names))
+
+
 def check_control(name: str, value: Any, allowed: Control) -> Any:
     """Return `value` as a plain Python value; raise ``ValueError`` unless the control `name` allows it."""
     if isinstance(allowed, Interval):
@@ -74,6 +84,13 @@ def check_control(name: str, value: Any, allowed: Control) -> Any:
         return int(value)
     check_choice(name, value, allowed)
     return value
+
+
+def complete(widget: Widget, state: dict[str, Any], allowed: Mapping[str, Control]) -> dict[str, Any]:
+    """All settings: those of `state`, checked, and the others as the widget shows them now."""
+    if unknown := sorted(set(state) - set(allowed)):
+        raise ValueError(f"there is no control {unknown[0]!r}; this widget has {', '.join(widget.controls)}")
+    return {name: check_control(name, state.get(name, getattr(widget, name)), a) for name, a in allowed.items()}
 
 
 def encode_png(picture: np.ndarray) -> bytes:

@@ -16,7 +16,7 @@ import traitlets
 from ..intensity import window
 from ..plots import COLORS, LINE_STYLES
 from ..volume import Volume, as_labels
-from ._base import Control, Interval, Widget, check_control
+from ._base import Control, Interval, Widget, check_control, complete
 
 CT_WINDOWS = MappingProxyType(  # level and width in Hounsfield units
     {"soft tissue": (40, 400), "lung": (-600, 1500), "bone": (400, 1800), "brain": (40, 80)}
@@ -202,16 +202,11 @@ class SliceExplorer(Widget):
 
     def _complete(self, state: dict[str, Any]) -> dict[str, Any]:
         """All controls: those of `state`, checked, and the others as they are shown now."""
-        names = {*self._allowed, "preset"}
-        if unknown := sorted(set(state) - names):
-            raise ValueError(f"there is no control {unknown[0]!r}; this widget has {', '.join(self.controls)}")
-        complete = {
-            name: check_control(name, state.get(name, getattr(self, name)), a) for name, a in self._allowed.items()
-        }
-        if "preset" in state:
-            check_control("preset", state["preset"], tuple(self._presets))
-            complete["level"], complete["width"] = self._presets[state["preset"]]
-        return complete
+        preset = state.pop("preset", None)
+        now = complete(self, state, self._allowed)
+        if preset is not None:
+            now["level"], now["width"] = self._presets[check_control("preset", preset, tuple(self._presets))]
+        return now
 
     def _sampling(self, axis: str) -> list[np.ndarray]:
         """Voxel index of every row and of every column of the picture."""
