@@ -1,10 +1,21 @@
 """Networks and losses, for one batch on one device; nothing here knows about files or millimeters."""
 
-from .losses import dice_ce_loss, dice_loss
+from .deeplab import DeepLabV3Plus
+from .inspect import Summary, gradient_support, receptive_field, summary
+from .losses import (
+    cross_entropy_loss,
+    dice_ce_loss,
+    dice_loss,
+    focal_loss,
+    generalized_dice_loss,
+    tversky_loss,
+)
+from .mask_rcnn import Detections, MaskRCNN
 from .unet import UNet
+from .vnet import VNet
 
 #: `kind` in a model's ``config`` → class
-NETWORKS = {"unet": UNet}
+NETWORKS = {"unet": UNet, "vnet": VNet, "deeplabv3plus": DeepLabV3Plus, "mask_rcnn": MaskRCNN}
 
 
 def build(config: dict):
@@ -13,4 +24,22 @@ def build(config: dict):
     return NETWORKS[keywords.pop("kind")](**keywords)
 
 
-__all__ = ["NETWORKS", "UNet", "build", "dice_ce_loss", "dice_loss"]
+__all__ = [
+    "NETWORKS",
+    "DeepLabV3Plus",
+    "Detections",
+    "MaskRCNN",
+    "Summary",
+    "UNet",
+    "VNet",
+    "build",
+    "cross_entropy_loss",
+    "dice_ce_loss",
+    "dice_loss",
+    "focal_loss",
+    "generalized_dice_loss",
+    "gradient_support",
+    "receptive_field",
+    "summary",
+    "tversky_loss",
+]
