@@ -27,21 +27,27 @@ CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = [
     *("--no-sandbox", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
-    *("--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"),  # WebGL without a graphics card
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",  # nothing leaves this machine
 ]
+# A graphics card made of software: WebGL needs it, but it takes tens of ms to bring each frame to the screen.
+WITH_WEBGL = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
+WITHOUT_WEBGL = ["--disable-gpu"]
 LOCAL = {"localhost", "127.0.0.1", "::1"}
 ALLOWED_CONSOLE_ERRORS = {}  # pattern: reason
 
 
 @pytest.fixture(scope="module")
-def chromium():
-    """A running browser. Playwright occupies the thread's event loop, so it stays for one module only."""
+def chromium(request):
+    """A running browser, with WebGL where the module says ``WEBGL = True``.
+
+    Playwright occupies the thread's event loop, so it stays for one module only.
+    """
     api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: no browser tests")
     if not CHROMIUM.exists():
         pytest.skip(f"there is no {CHROMIUM}: no browser tests")
     with api.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        flags = FLAGS + (WITH_WEBGL if getattr(request.module, "WEBGL", False) else WITHOUT_WEBGL)
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield browser
         browser.close()
 

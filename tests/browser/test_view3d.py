@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+WEBGL = True  # for the browser; see conftest.py
 VIEW = """
 from medlearn.phantom import prostate
 from medlearn.widgets import view3d
