@@ -1,0 +1,96 @@
+"""The experiments of the book: each runs at its quick size, and what a chapter quotes is what was measured."""
+
+import ast
+import json
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medlearn.datasets import cases as load_cases
+
+BOOK = Path(__file__).resolve().parents[1] / "book"
+sys.path.insert(0, str(BOOK / "experiments"))  # scripts of the book, not a part of the library
+
+import experiment as frame  # noqa: E402
+
+NAMES = sorted(path.stem for path in (BOOK / "experiments").glob("[0-9]*_*.py"))
+CIRCUMSTANCES = {"experiment", "size", "date", "commit", "hardware", "versions", "seeds"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_quick_run_writes_what_was_stored(name, tmp_path, capsys):
+    record = import_module(name).main(["--quick", "--out", str(tmp_path / "record.json")])
+    written = json.loads((tmp_path / "record.json").read_text("utf-8"))
+    assert written == json.loads(json.dumps(record))
+    assert written["size"] == "quick"
+    assert capsys.readouterr().out, "the quick run is made to be looked at"
+
+    stored = json.loads((BOOK / "results" / f"{name}.json").read_text("utf-8"))
+    assert stored["size"] == "full"
+    assert stored["experiment"] == name
+    assert set(stored) >= CIRCUMSTANCES
+    assert set(stored) == set(written), "the stored results come from another version of the script"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_size_must_be_chosen(name, capsys):
+    with pytest.raises(SystemExit):
+        import_module(name).main([])
+    assert "--quick --full" in capsys.readouterr().err
+
+
+def test_quick_run_leaves_the_stored_results_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(frame, "RESULTS", tmp_path)
+    script = str(tmp_path / "99_nothing.py")
+    frame.conduct(script, lambda quick: {"seeds": [0], "quick": quick}, ["--quick"])
+    assert list(tmp_path.iterdir()) == []
+    record = frame.conduct(script, lambda quick: {"seeds": [0], "quick": quick}, ["--full"])
+    assert json.loads((tmp_path / "99_nothing.json").read_text("utf-8")) == record
+    assert (record["size"], record["quick"], record["seeds"]) == ("full", False, [0])
+    assert [path.name for path in tmp_path.iterdir()] == ["99_nothing.json"]
+
+
+def test_results_without_seeds_or_with_nan_are_refused(tmp_path):
+    out = tmp_path / "record.json"
+    with pytest.raises(ValueError, match="seeds"):
+        frame.conduct("99_nothing.py", lambda quick: {}, ["--quick", "--out", str(out)])
+    with pytest.raises(ValueError, match="nan"):
+        frame.conduct("99_nothing.py", lambda quick: {"seeds": [np.nan]}, ["--quick", "--out", str(out)])
+    assert not out.exists()
+
+
+# chapter 5, the ladder
+
+
+@pytest.fixture(scope="module")
+def quoted() -> dict[str, tuple[float, float]]:
+    """Mean Dice of every rung as chapter 5 quotes it: on real cases, on phantoms."""
+    source = (BOOK / "chapters" / "05_rules.md").read_text("utf-8")
+    literal = source.split("\nladder = ")[1].split("\n}\n")[0] + "\n}"
+    return ast.literal_eval(literal)
+
+
+def test_chapter_5_quotes_the_stored_ladder(quoted):
+    stored = json.loads((BOOK / "results" / "05_ladder.json").read_text("utf-8"))
+    assert {rung: phantom for rung, (_, phantom) in quoted.items()} == {
+        rung: pytest.approx(mean, abs=0.0051) for rung, mean in stored["mean_dice"].items()
+    }
+    chapter = (BOOK / "chapters" / "05_rules.md").read_text("utf-8")
+    assert f"{len(stored['seeds'])} phantoms" in chapter
+    assert min(stored["seeds"]) >= 60, "the shipped network has seen phantoms 0 to 59"
+
+
+def test_ladder_on_real_cases(real_data, quoted):
+    """Every rule stays below the ellipsoid that never looks, and all rungs are where chapter 5 says they are."""
+    cases = load_cases(real_data / "promise12")
+    images, masks = zip(*((case.image.array, case.mask.array > 0) for case in cases), strict=True)
+    means = {rung: np.mean(dice) for rung, dice in import_module("05_ladder").ladder(images, masks).items()}
+    blind = min(means["one fixed ellipsoid"], means["mean shape of the others"])
+    rules = [mean for rung, mean in means.items() if rung not in ("one fixed ellipsoid", "mean shape of the others")]
+    assert len(rules) == 4
+    assert max(rules) < blind - 0.2
+    for rung, mean in means.items():
+        assert mean == pytest.approx(quoted[rung][0], abs=0.03), rung
