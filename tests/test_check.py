@@ -119,6 +119,21 @@ def test_nan_is_not_equal_to_a_number():
     assert exercise.verdict(lambda a: np.nan) == "not yet. Expected 1, got nan (probe 1 of 1)."
 
 
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ((np.array([1.0, 2.0]), 4.0), "Expected 3, got 4 (probe 1 of 1)."),
+        ((np.array([1.0, 5.0]), 3.0), "Expected 2 at index 1, got 5 (probe 1 of 1)."),
+        (7, "Expected a tuple of 2 results, got one number."),
+        ((1, 2, 3), "Expected a tuple of 2 results, got a tuple of 3."),
+        ((None, 3.0), "Expected an array of shape (2,), got one number."),
+    ],
+)
+def test_first_difference_of_several_results(answer, expected):
+    exercise = Exercise("9.9", lambda a: (np.array([1.0, 2.0]), 3.0), {}, ((0,),), praise="")
+    assert exercise.verdict(lambda a: answer) == f"not yet. {expected}"
+
+
 def test_list_and_tuple_count_as_arrays():
     exercise = Exercise("9.9", lambda a: (a, 2 * a), {}, ((np.arange(3),),), praise="good")
     assert exercise.verdict(lambda a: (list(a), [2 * x for x in a])) == "right! good"

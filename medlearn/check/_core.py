@@ -89,9 +89,14 @@ class Exercise:
         """Where the answers first differ from the right ones; expected and got, with the unit."""
         expected = self.answers(self.right)
         probe = next(i for i, pair in enumerate(zip(answers, expected, strict=True)) if not self.agrees(*pair))
-        got, want = as_numbers(answers[probe]), as_numbers(expected[probe])
+        answer, right = answers[probe], expected[probe]
+        if as_numbers(right) is None:  # several results of unlike shapes: the first that is wrong
+            if not isinstance(answer, tuple) or len(answer) != len(right):
+                return f"Expected a tuple of {len(right)} results, got {describe(answer)}."
+            answer, right = next((a, r) for a, r in zip(answer, right, strict=True) if not self.agrees(a, r))
+        got, want = as_numbers(answer), as_numbers(right)
         if got is None:
-            return f"Expected {kind(want)}, got a {type(answers[probe]).__name__}."
+            return f"Expected {kind(want)}, got {describe(answer)}."
         if got.shape != want.shape:
             return f"Expected {kind(want)}, got {kind(got)}."
         index = tuple(int(i) for i in np.argwhere(~np.isclose(got, want, rtol=self.rtol, atol=0))[0])
@@ -132,6 +137,14 @@ def as_numbers(answer: Any) -> np.ndarray | None:
 def kind(array: np.ndarray) -> str:
     """One number, or an array of a shape."""
     return f"an array of shape {array.shape}" if array.ndim else "one number"
+
+
+def describe(answer: Any) -> str:
+    """What an answer is, in words."""
+    if isinstance(answer, tuple):
+        return f"a tuple of {len(answer)}"
+    numbers = as_numbers(answer)
+    return f"a {type(answer).__name__}" if numbers is None else kind(numbers)
 
 
 def describe_error(error: Exception, function: Callable) -> str:
