@@ -127,7 +127,7 @@ def test_definitions_of_hausdorff95_by_hand():
 
 
 def test_definitions_of_hausdorff95_on_a_bad_island():
-    """Chapter 10's probe: the prediction misses half the gland and adds an island; the definitions differ by 0.5 mm."""
+    """The prediction misses half the gland and adds an island; the definitions differ by 0.5 mm."""
     target, pred = np.zeros((2, 12, 40, 40), bool)
     target[3:9, 10:30, 10:30] = True
     pred[3:7, 16:28, 19:35] = True
