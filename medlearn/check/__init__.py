@@ -12,5 +12,12 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "chapter00": ["dice_by_hand", "gland_volume", "held_out_slices"],
         "chapter03": ["read_raw", "slice_spacing", "stack_order", "voxel_to_world"],
         "chapter04": ["gland_share", "is_right_file", "may_share", "patient_folds"],
+        "chapter05": ["grow", "honest_tolerance", "otsu"],
+        "chapter06": ["blend_tiles", "clip_histogram", "gray_mapping"],
+        "chapter07": ["choose_iterations", "curvature_step", "largest_time_step"],
+        "chapter08a": ["gradient_step", "hidden_gradient", "standardize"],
+        "chapter08b": ["conv2d", "output_size", "receptive_field", "transposed_convolution"],
+        "chapter09": ["count_parameters", "decoder_step", "valid_output"],
+        "chapter10a": ["accuracy_precision_sensitivity", "dice_of_stack", "hausdorff95_by_hand"],
     },
 )
