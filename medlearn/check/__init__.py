@@ -17,7 +17,9 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "chapter07": ["choose_iterations", "curvature_step", "largest_time_step"],
         "chapter08a": ["gradient_step", "hidden_gradient", "standardize"],
         "chapter08b": ["conv2d", "output_size", "receptive_field", "transposed_convolution"],
+        "chapter08c": ["batch_norm", "dropout", "group_norm", "residual_block"],
         "chapter09": ["count_parameters", "decoder_step", "valid_output"],
         "chapter10a": ["accuracy_precision_sensitivity", "dice_of_stack", "hausdorff95_by_hand"],
+        "chapter10b": ["cross_entropy_and_gradient", "soft_dice_loss", "tversky_by_hand"],
     },
 )
