@@ -3,7 +3,11 @@
 from ._base import Interval, Widget
 from .clahe_explorer import ClaheExplorer
 from .denoise_explorer import DenoiseExplorer
+from .loss_field import LossField
+from .measure_bench import MeasureBench
+from .receptive_field_explorer import ReceptiveFieldExplorer
 from .region_grow_explorer import RegionGrowExplorer
+from .skip_switchboard import SkipSwitchboard
 from .slice_explorer import SliceExplorer
 from .threshold_explorer import ThresholdExplorer
 from .viewer3d import view3d
@@ -12,7 +16,11 @@ __all__ = [
     "ClaheExplorer",
     "DenoiseExplorer",
     "Interval",
+    "LossField",
+    "MeasureBench",
+    "ReceptiveFieldExplorer",
     "RegionGrowExplorer",
+    "SkipSwitchboard",
     "SliceExplorer",
     "ThresholdExplorer",
     "Widget",
