@@ -98,7 +98,15 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = add("evaluate", _evaluate, "compare predictions with reference masks, case by case")
     evaluate.add_argument("predictions", type=Path, metavar="PRED_FOLDER", help="folder that 'medlearn predict' wrote")
     evaluate.add_argument("references", metavar="REFERENCE_FOLDER", help=_DATA)
-    evaluate.add_argument("--out", type=Path, required=True, help="folder for cases.csv, report.json and report.txt")
+    evaluate.add_argument(
+        "--out", type=Path, required=True, help="folder for report.html, report.txt, report.json and cases.csv"
+    )
+    evaluate.add_argument(
+        "--parts", action="store_true", help="also measure base, middle and apex of a gland in axial slices"
+    )
+    evaluate.add_argument(
+        "--compare", type=Path, metavar="REPORT", help="compare with another run: the folder of its report"
+    )
 
     submit = add("submit", _submit, "write predicted masks as the archive that the PROMISE12 challenge takes")
     submit.add_argument("predictions", type=Path, metavar="PRED_FOLDER", help="folder that 'medlearn predict' wrote")
@@ -125,6 +133,12 @@ def _add_train(train: argparse.ArgumentParser) -> None:
         "--fold", type=int, metavar="K", help="hold out every case whose position, modulo --folds, is K"
     )
     held_out.add_argument("--val", metavar="ID,ID", help="hold out these cases")
+    held_out.add_argument(
+        "--cross-validate",
+        action="store_true",
+        help="train once for every fold (each with the whole budget) into RUN/fold0, RUN/fold1 ..., predict every case "
+        "with the network that has not seen it into RUN/predictions, and sum up in RUN/report",
+    )
     train.add_argument("--folds", type=int, default=5, help="number of folds (default: 5)")
     train.add_argument(
         "--labels",
@@ -137,6 +151,10 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument("--seed", type=int, help="of everything random (default: 0)")
     train.add_argument("--resume", action="store_true", help="go on with the stopped run in RUN")
     train.add_argument("--skip-bad", action="store_true", help="go on without the cases that cannot be used")
+    train.epilog = (
+        "With several devices: torchrun --nproc-per-node N -m medlearn train ... shares every batch among N processes; "
+        "with --max-restarts R it goes on from the last saved state when a process fails."
+    )
 
 
 def _lab(options) -> int:
@@ -198,30 +216,41 @@ def _deidentify(options) -> None:
 
 
 def _train(options) -> int:
+    from .train.distributed import process_group
+
+    with process_group():
+        return _train_alone_or_together(options)
+
+
+def _train_alone_or_together(options) -> int:
     import torch
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from .datasets import cases
     from .errors import check_choice
     from .nn import build
-    from .train import TrainConfig, fit
+    from .train import TrainConfig, cross_validate, fit
     from .train.config import PRESETS
+    from .train.distributed import rank
     from .train.run import read_config
 
+    main = rank() == 0  # under torchrun, one of several processes talks
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
-    logging.getLogger("medlearn").setLevel(logging.INFO)
+    logging.getLogger("medlearn").setLevel(logging.INFO if main else logging.WARNING)
     check_choice("--preset", options.preset, PRESETS)
     preset = PRESETS[options.preset]
-    stored = read_config(options.out) if options.resume else None
+    stored = read_config(options.out / "fold0" if options.cross_validate else options.out) if options.resume else None
 
     labels = _parse_labels(options.labels) or (stored and stored["labels"])
     everything = cases(options.data, labels=labels)
-    held_out = _held_out(everything.ids, options) or (stored["held_out_cases"] if stored else [])
+    held_out = _held_out(everything.ids, options)
+    if stored and not held_out and not options.cross_validate:
+        held_out = stored["held_out_cases"]
     usable = everything.check(skip_bad=options.skip_bad)
-    if left_out := sorted(set(everything.ids) - set(usable.ids)):
+    if main and (left_out := sorted(set(everything.ids) - set(usable.ids))):
         print(f"left out: {', '.join(left_out)}", file=sys.stderr)
     held_out = [i for i in held_out if i in usable.ids]
-    if not held_out:
+    if main and not (held_out or options.cross_validate):
         print(
             "no case is held out: nothing will tell how well the network does on new cases (--fold, --val)",
             file=sys.stderr,
@@ -237,19 +266,50 @@ def _train(options) -> int:
         n_labels = len(usable.labels)
         channels = {"in_channels": 1 + 2 * config.adjacent_slices, "out_channels": 1 if n_labels == 1 else n_labels + 1}
         model_config = {**preset["model"], **channels}
-    torch.manual_seed(config.seed)
+
+    def new_model() -> torch.nn.Module:
+        torch.manual_seed(config.seed)
+        return build(model_config)
+
+    common = {"config": config, "out": options.out, "resume": options.resume}
     with logging_redirect_tqdm():  # log lines above the progress line, not through it
-        run = fit(
-            build(model_config),
-            usable.without(held_out),
-            held_out=usable.select(held_out),
-            config=config,
-            out=options.out,
-            resume=options.resume,
-        )
-    state = "trained" if run.complete else "interrupted; --resume goes on from here"
-    print(f"{run.folder}: {state}")
-    return 0 if run.complete else 130
+        if options.cross_validate:
+            runs = cross_validate(new_model, usable, folds=options.folds, **common)
+        else:
+            runs = [fit(new_model(), usable.without(held_out), held_out=usable.select(held_out), **common)]
+    complete = all(run.complete for run in runs)
+    if main and options.cross_validate and complete:
+        _report_folds(runs, options)
+    if main:
+        print(f"{options.out}: {'trained' if complete else 'interrupted; --resume goes on from here'}")
+    return 0 if complete else 130
+
+
+def _report_folds(runs, options) -> None:
+    """Predict every case with the network that has not seen it, compare with the references, and print the summary."""
+    from .datasets import cases
+    from .inference import predict, to_labels
+    from .io import save
+    from .report import Predictions, evaluate_cases, format_report, write_report
+
+    data, folder, files = cases(options.data), options.out / "predictions", {}
+    folder.mkdir(exist_ok=True)
+    for run in runs:
+        for case_id in run.config["held_out_cases"]:
+            probabilities = predict(run, data.read_image(case_id), device=options.device or "auto")
+            name = f"{case_id}_segmentation{_extension(data.suffixes[case_id], probabilities.axes)}"
+            files[case_id] = save(to_labels(probabilities), folder / name).name
+    predictions = Predictions(
+        folder=folder,
+        requested=sorted(files),
+        files=dict(sorted(files.items())),
+        labels=runs[0].config["labels"],
+        run=str(options.out),  # no training_cases: each was held out by the network that predicted it
+    )
+    predictions.save()
+    table = evaluate_cases(predictions, data)
+    write_report(table, options.out / "report")
+    print(format_report(table))
 
 
 def _parse_labels(texts: list[str] | None) -> dict[str, list[int]] | None:
@@ -266,6 +326,8 @@ def _parse_labels(texts: list[str] | None) -> dict[str, list[int]] | None:
 
 
 def _held_out(ids: tuple[str, ...], options) -> list[str]:
+    from .train.cross_validation import fold_ids
+
     if options.val:
         wanted = options.val.split(",")
         if unknown := sorted(set(wanted) - set(ids)):
@@ -273,12 +335,7 @@ def _held_out(ids: tuple[str, ...], options) -> list[str]:
         return wanted
     if options.fold is None:
         return []
-    if not 0 <= options.fold < options.folds <= len(ids):
-        raise ValueError(
-            f"--fold must lie between 0 and {options.folds - 1} (--folds {options.folds}), with at least as many cases "
-            f"as folds; got --fold {options.fold} and {len(ids)} cases"
-        )
-    return list(ids[options.fold :: options.folds])
+    return fold_ids(ids, options.fold, options.folds)
 
 
 def _predict(options) -> int:
@@ -344,11 +401,23 @@ def _extension(suffix: str, axes: str) -> str:
 
 def _evaluate(options) -> None:
     from .datasets import cases
-    from .report import Predictions, evaluate_cases, format_report, write_report
+    from .report import (
+        Predictions,
+        compare_tables,
+        evaluate_cases,
+        format_report,
+        read_table,
+        worst_cases,
+        write_report,
+    )
 
-    table = evaluate_cases(Predictions.open(options.predictions), cases(options.references))
-    write_report(table, options.out)
-    print(format_report(table))
+    other = read_table(options.compare) if options.compare else None
+    predictions, references = Predictions.open(options.predictions), cases(options.references)
+    table = evaluate_cases(predictions, references, parts=options.parts)
+    comparison = None if other is None else compare_tables(table, other)
+    write_report(table, options.out, worst=worst_cases(table, predictions, references), comparison=comparison)
+    print(format_report(table, comparison))
+    print(f"wrote {options.out / 'report.html'}")
 
 
 def _submit(options) -> None:
