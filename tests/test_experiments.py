@@ -65,12 +65,16 @@ def test_results_without_seeds_or_with_nan_are_refused(tmp_path):
 # chapter 5, the ladder
 
 
+def literal(chapter: str, name: str) -> dict:
+    """A dictionary that stands in a code cell of a chapter."""
+    source = (BOOK / "chapters" / f"{chapter}.md").read_text("utf-8")
+    return ast.literal_eval(source.split(f"\n{name} = ")[1].split("\n}\n")[0] + "\n}")
+
+
 @pytest.fixture(scope="module")
 def quoted() -> dict[str, tuple[float, float]]:
     """Mean Dice of every rung as chapter 5 quotes it: on real cases, on phantoms."""
-    source = (BOOK / "chapters" / "05_rules.md").read_text("utf-8")
-    literal = source.split("\nladder = ")[1].split("\n}\n")[0] + "\n}"
-    return ast.literal_eval(literal)
+    return literal("05_rules", "ladder")
 
 
 def test_chapter_5_quotes_the_stored_ladder(quoted):
@@ -94,3 +98,15 @@ def test_ladder_on_real_cases(real_data, quoted):
     assert max(rules) < blind - 0.2
     for rung, mean in means.items():
         assert mean == pytest.approx(quoted[rung][0], abs=0.03), rung
+
+
+# chapter 10b, the objectives
+
+
+def test_chapter_10b_quotes_the_stored_objectives():
+    stored = json.loads((BOOK / "results" / "10b_objectives.json").read_text("utf-8"))
+    assert literal("10b_losses", "objective_dice") == {
+        name: pytest.approx(values, abs=0.0051) for name, values in stored["dice"].items()
+    }
+    assert len(stored["seeds"]) == 5
+    assert stored["patients"] == {"training": 16, "held_out": 8}
