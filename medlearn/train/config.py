@@ -17,11 +17,24 @@ class TrainConfig:
         How long: a budget of wall-clock minutes, or a number of passes over the training slices. Not both; ten
         minutes where neither is given.
     batch_size : int
-        Slices per step.
+        Slices per step, over all processes. Where the memory of the device does not hold that many, a step is computed
+        in parts; the gradients are added up.
+    optimizer : {"adamw", "adam", "sgd"}
+        SGD with Nesterov's momentum; it wants a `learning_rate` some ten times larger.
     learning_rate : float
-        Peak of the schedule: linear rise over the first 3 %, then a cosine down to zero at the end of the budget.
+        Peak of the schedule.
+    schedule : {"cosine", "poly", "one-cycle"}
+        How the rate goes over the budget, epochs or minutes. Cosine and poly (power 0.9) rise over the first 3 % and
+        fall to zero; one-cycle rises over 30 % from 1/25 and falls to zero, both as cosines.
     weight_decay : float
-        Of AdamW.
+        Decoupled from the gradient in AdamW, part of it in Adam and SGD.
+    momentum : float
+        Of SGD.
+    gradient_clip : float
+        A gradient whose norm over all weights is larger is scaled down to this norm.
+    dice_batch : bool
+        Whether the Dice loss is one number over a batch, or one per slice. Only with one per slice is the loss of a
+        batch the mean over its slices, and a step in several processes or parts the same as in one.
     ema_decay : float
         The weights that are kept are an exponential moving average of the trained ones; 0 keeps the last ones.
     foreground : float
@@ -48,8 +61,13 @@ class TrainConfig:
     minutes: float | None = None
     epochs: int | None = None
     batch_size: int = 16
+    optimizer: str = "adamw"
     learning_rate: float = 2e-3
+    schedule: str = "cosine"
     weight_decay: float = 1e-2
+    momentum: float = 0.9
+    gradient_clip: float = 5.0
+    dice_batch: bool = True
     ema_decay: float = 0.99
     foreground: float = 0.5
     spacing: tuple[float, float] | None = None
@@ -66,14 +84,17 @@ class TrainConfig:
             object.__setattr__(self, "minutes", 10.0)
         if self.minutes is not None and self.epochs is not None:
             raise ValueError("give minutes or epochs, not both: TrainConfig(minutes=10) or TrainConfig(epochs=30)")
-        for name in ("minutes", "epochs", "batch_size", "learning_rate", "validations", "checkpoint_minutes"):
+        positive = ("minutes", "epochs", "batch_size", "learning_rate", "gradient_clip")
+        for name in (*positive, "validations", "checkpoint_minutes"):
             if getattr(self, name) is not None:
                 check_positive(name, getattr(self, name))
         if self.spacing is not None:
             object.__setattr__(self, "spacing", tuple(float(s) for s in self.spacing))
-        for name in ("foreground", "ema_decay"):
+        for name in ("foreground", "ema_decay", "momentum"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie between 0 and 1; got {getattr(self, name)!r}")
+        check_choice("optimizer", self.optimizer, ("adamw", "adam", "sgd"))
+        check_choice("schedule", self.schedule, ("cosine", "poly", "one-cycle"))
         check_choice("precision", self.precision, ("auto", "fp32", "bf16", "fp16"))
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,7 +103,7 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "TrainConfig":
-        """From what `to_dict` gave."""
+        """From what `to_dict` gave; a setting that did not exist then has its default."""
         augment = values["augment"]
         return cls(**{**values, "augment": augment and Augment(**augment)})
 

@@ -5,7 +5,8 @@ import json
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -13,14 +14,15 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import save_checkpoint
-from ..inference import autocast, choose_device
+from ..inference import autocast
 from ..io.files import replacing, write_text
-from ..nn import dice_ce_loss
 from ..plots import plot_curves
 from ..preprocess import Preprocess
 from ..volume import Case
+from . import distributed
 from .config import TrainConfig
 from .data import Validation, fit_preprocess, load_slices
+from .objective import Objective, learning_rate, make_optimizer, segmentation_objective
 from .plan import make_plan, open_folder
 from .precision import choose_arithmetic
 from .progress import Bar, Clock, interrupt_flag
@@ -29,13 +31,6 @@ from .sampler import generator
 
 _log = logging.getLogger("medlearn.train")
 
-Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]
-
-
-def segmentation_objective(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Dice plus cross-entropy of the model's logits: the default of `fit`."""
-    return dice_ce_loss(model(images), labels)
-
 
 def fit(
     model: nn.Module,
@@ -43,13 +38,18 @@ def fit(
     *,
     held_out: Sequence[Case] = (),
     config: TrainConfig | None = None,
-    objective: Objective = segmentation_objective,
+    objective: Objective | None = None,
     out: str | Path,
-    resume: bool = False,
+    resume: bool | str = False,
     progress: bool = True,
     on_validation: Callable[[nn.Module, Preprocess, float], None] | None = None,
 ) -> Run:
     """Train a segmentation network on the slices of `cases`.
+
+    Started by torchrun, all processes train together, each on its slice of every batch. `out` is then a folder that all
+    of them see; only rank 0 writes into it, predicts the held-out cases and shows progress. Batch normalization takes
+    its statistics from the slice of each process, and the running ones of rank 0 are kept. If torchrun starts the
+    processes again because one failed (``--max-restarts``), they go on from the last saved state.
 
     Parameters
     ----------
@@ -60,11 +60,13 @@ def fit(
         on. It chooses nothing: the weights that are kept are the averaged ones of the last step.
     config : TrainConfig, optional
     objective : callable
-        ``objective(model, images, labels) -> loss`` with images (B, C, H, W) and labels (B, H, W).
+        ``objective(model, images, labels) -> loss`` with images (B, C, H, W) and labels (B, H, W); the loss is a mean
+        over B. Dice plus cross-entropy where it is not given.
     out : path
         Folder of the run. An existing one is refused unless `resume`.
-    resume : bool
-        Go on where a stopped run in `out` was, with the same cases and settings.
+    resume : bool or "auto"
+        Go on where a stopped run in `out` was, with the same cases and settings. "auto" begins a run where there is
+        none yet.
     progress : bool
         Show a line with loss, Dice and the time left, in a terminal or a notebook.
     on_validation : callable, optional
@@ -86,28 +88,39 @@ def fit(
     ValueError
         If model, cases, settings, or the run to be resumed do not fit together.
     FloatingPointError
-        If the loss is no longer finite; the weights saved before stay in the folder.
+        If the loss or the weights are no longer finite. The message names the step; the last averaged weights that were
+        finite are in the folder.
     """
     config = config or TrainConfig()
+    objective = objective or partial(segmentation_objective, dice_batch=config.dice_batch)
+    if distributed.restarted():
+        resume = resume or "auto"
     out = Path(out)
-    plan = make_plan(model, cases, held_out, config)
-    device = choose_device(config.device)
-    settled = open_folder(out, plan, resume)
-    with _log_to(out / LOG_FILE), _keep_random_state():
-        preprocess = fit_preprocess(model, cases, config, tuple(plan["labels"]))
-        sampler = load_slices(cases, preprocess, config, device)
-        validation = Validation(held_out, preprocess)
-        model.to(device)
-        if not settled:
-            example, _ = sampler.gather(torch.arange(config.batch_size) % len(sampler))
-            settled = choose_arithmetic(model, example, config.precision)
-            plan |= {"precision": settled[0], "memory_format": str(settled[1]), "device": str(device)}
-        training = Training(model, sampler, preprocess, validation, config, objective, *settled)
-        if resume:
-            training.load(out / STATE_FILE)
-        write_text(out / CONFIG_FILE, json.dumps({**plan, "complete": False}, indent=2))
-        complete = training.run(out, progress, on_validation)
-        write_text(out / CONFIG_FILE, json.dumps({**plan, "complete": complete}, indent=2))
+    with distributed.process_group(), _keep_random_state():
+        main = distributed.rank() == 0
+        plan = make_plan(model, cases, held_out, config)
+        device = distributed.own_device(config.device)
+        stored = distributed.from_rank_0(lambda: open_folder(out, plan, resume))
+        with _log_to(out / LOG_FILE) if main else nullcontext():
+            preprocess = fit_preprocess(model, cases, config, tuple(plan["labels"]))
+            sampler = load_slices(cases, preprocess, config, device)
+            validation = Validation(held_out if main else (), preprocess)
+            model.to(device)
+            distributed.share_weights(model)
+            settled = stored
+            if not stored:
+                example, _ = sampler.gather(torch.arange(config.batch_size) % len(sampler))
+                settled = distributed.from_rank_0(lambda: choose_arithmetic(model, example, config.precision))
+                plan |= {"precision": settled[0], "memory_format": str(settled[1]), "device": str(device)}
+            training = Training(model, sampler, preprocess, validation, config, objective, *settled)
+            if stored:
+                training.load(out / STATE_FILE)
+            if main:
+                write_text(out / CONFIG_FILE, json.dumps({**plan, "complete": False}, indent=2))
+            complete = training.run(out, progress, on_validation if main else None)
+            if main:
+                write_text(out / CONFIG_FILE, json.dumps({**plan, "complete": complete}, indent=2))
+            distributed.agree(1.0, False)  # rank 0 has written everything
     return Run(out)
 
 
@@ -123,13 +136,15 @@ class Training:
         self.config, self.objective = config, objective
         self.precision, self.memory_format = precision, memory_format
         self.device = next(model.parameters()).device
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-        )
+        self.optimizer = make_optimizer(model.parameters(), config)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.clock = Clock()
         self.step, self.history = 0, []
         self.loss_sum, self.loss_count = torch.zeros((), device=self.device), 0
+        self.losses: list[Tensor] = []  # of the steps since the last look at them, on the device
+        self.good: tuple[int, list[Tensor]] | None = None  # a step and its averaged weights, all finite
+        self.own = distributed.own_slice(config.batch_size)
+        self.parts = 1  # in how many parts this process computes its slice of a batch
         self.steps_per_epoch = math.ceil(len(sampler) / config.batch_size)
 
     @property
@@ -164,34 +179,39 @@ class Training:
 
     def run(self, out: Path, progress: bool, on_validation) -> bool:
         """Step until the budget is used (returns True) or somebody presses Ctrl-C (False)."""
+        main = distributed.rank() == 0
         self.clock.start(self.clock.elapsed)
-        saved, bar = self.clock.elapsed, Bar(progress)
+        saved, bar = self.clock.elapsed, Bar(progress and main)
         validated = math.floor(self.share * self.config.validations)
         with interrupt_flag() as interrupted:
-            while (share := self.share) < 1 and not interrupted.is_set():
+            while True:
+                share, stopped = distributed.agree(self.share, interrupted.is_set())
+                if share >= 1 or stopped:
+                    break
                 self.one_step(share)
                 bar.show(share, self.seconds_left, self.loss_sum / self.loss_count, self.score)
                 if self.step % self.steps_per_epoch == 0:
-                    self.end_epoch()
+                    self.end_epoch(out)
                     if (reached := math.floor(self.share * self.config.validations)) > validated and self.share < 1:
                         self.validate(on_validation)
                         validated = reached
-                    self.write_history(out)
-                if self.clock.elapsed - saved > 60 * self.config.checkpoint_minutes:
+                    if main:
+                        self.write_history(out)
+                if main and self.clock.elapsed - saved > 60 * self.config.checkpoint_minutes:
                     self.save(out)
                     saved = self.clock.elapsed
-            complete = not interrupted.is_set()
-            if complete:
-                self.end_epoch()
-                self.validate(on_validation)
-            else:
+            if stopped:
                 _log.info("interrupted at step %d; resume goes on from there", self.step)
-            self.save(out)
+            else:
+                self.end_epoch(out)
+                self.validate(on_validation)
+            if main:
+                self.save(out)
         if self.history:
             bar.show(self.share, 0.0, self.history[-1]["train_loss"], self.score, last=True)
         bar.close()
         _log.info("%d steps in %.1f s, %.1f slices per second", self.step, self.clock.elapsed, self.slices_per_second)
-        return complete
+        return not stopped
 
     @property
     def slices_per_second(self) -> float:
@@ -200,36 +220,73 @@ class Training:
 
     def one_step(self, share: float) -> None:
         """Draw a batch, change it, and move the weights. Nothing in here waits for the device."""
-        config = self.config
-        rate = config.learning_rate * min(1.0, share / 0.03 + 1e-3) * 0.5 * (1 + math.cos(math.pi * share))
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        images, labels = self.draw_batch()
-        torch.manual_seed(generator(config.seed, self.step, "dropout").initial_seed())
-        with autocast(self.device, self.precision):
-            loss = self.objective(self.model, images, labels)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+            group["lr"] = learning_rate(self.config, share)
+        loss = self.gradients(*self.draw_batch())
+        loss = distributed.sum_gradients(self.model.parameters(), loss)
         self.scaler.unscale_(self.optimizer)
-        nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.step += 1
-        self.loss_sum += loss.detach()
+        self.loss_sum += loss
         self.loss_count += 1
+        self.losses.append(loss)
         self._average()
 
     def draw_batch(self) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) and labels (B, H, W) of the current step, augmented, on the device."""
+        """Images (B, C, H, W) and labels (B, H, W) of the current step, augmented, on the device.
+
+        Every process draws the random numbers of the whole batch, which costs little, and takes its own samples.
+        """
         config = self.config
         shape, spacing = self.preprocess.canvas, self.preprocess.spacing
         n_random = config.augment.n_random(shape, spacing) if config.augment else 0
-        random = torch.rand(config.batch_size, 3 + n_random, generator=generator(config.seed, self.step))
+        random = torch.rand(config.batch_size, 3 + n_random, generator=generator(config.seed, self.step))[self.own]
         images, labels = self.sampler.gather(self.sampler.draw(random[:, :3]))
         if config.augment:
             random = random[:, 3:].to(self.device, non_blocking=True)
             images, labels = config.augment(images, labels, random, spacing)
         return images.contiguous(memory_format=self.memory_format), labels
+
+    def gradients(self, images: Tensor, labels: Tensor) -> Tensor:
+        """Compute the gradients and return the loss, in twice as many parts whenever the device's memory is too small.
+
+        A sample counts 1 / batch_size, so that sums over parts and processes are means over the batch.
+        """
+        while True:
+            self.optimizer.zero_grad(set_to_none=True)
+            try:
+                parts = zip(images.chunk(self.parts), labels.chunk(self.parts), strict=True)
+                self._seed_dropout()
+                return torch.stack([self._backward(*part) for part in parts]).sum()
+            except torch.OutOfMemoryError as error:
+                if self.parts >= len(images):
+                    raise ValueError(
+                        f"the memory of {self.device} does not hold one slice of a step; take a smaller network, or a "
+                        "larger spacing"
+                    ) from error
+            self.parts *= 2  # out of the except clause, which keeps the tensors of the failed attempt alive
+            torch.cuda.empty_cache()
+            _log.warning(
+                "step %d: the memory of %s is too small for %d slices at once; going on with %d at a time",
+                self.step + 1,
+                self.device,
+                len(images),
+                math.ceil(len(images) / self.parts),
+            )
+
+    def _backward(self, images: Tensor, labels: Tensor) -> Tensor:
+        with autocast(self.device, self.precision):
+            loss = self.objective(self.model, images, labels)
+        loss = loss * (len(images) / self.config.batch_size)
+        self.scaler.scale(loss).backward()
+        return loss.detach()
+
+    def _seed_dropout(self) -> None:
+        """By step and by the first sample of this process: processes must not drop the same channels."""
+        purpose = f"dropout/{self.own.start}" if self.own.start else "dropout"
+        torch.manual_seed(generator(self.config.seed, self.step, purpose).initial_seed())
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -237,15 +294,12 @@ class Training:
         decay = min(self.config.ema_decay, self.step / (self.step + 10))
         torch._foreach_lerp_(self._averaged, self._trained, 1 - decay)
 
-    def end_epoch(self) -> None:
-        """Add a row to the history; stop if the loss is no longer a number."""
+    def end_epoch(self, out: Path) -> None:
+        """Add a row to the history; stop if loss or weights are no longer numbers."""
         if not self.loss_count:
             return
+        self.check_finite(out)
         loss = float(self.loss_sum) / self.loss_count
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"the loss became {loss} before step {self.step}; try a smaller learning_rate or precision='fp32'"
-            )
         row = {
             "epoch": math.ceil(self.step / self.steps_per_epoch),
             "step": self.step,
@@ -257,6 +311,34 @@ class Training:
         self.history.append(row)
         self.loss_sum.zero_()
         self.loss_count = 0
+
+    def check_finite(self, out: Path) -> None:
+        """Remember the averaged weights if they and the losses are finite; else write the last good ones and stop.
+
+        Once an epoch is enough, for weights that are not finite stay so; every look makes the loop wait for the device.
+        """
+        losses = torch.stack(self.losses) if self.losses else torch.zeros(1)
+        norms = torch.stack(torch._foreach_norm(self._averaged))
+        if losses.isfinite().all() and norms.isfinite().all():
+            self.good = self.step, [tensor.clone() for tensor in self._averaged]
+            self.losses.clear()
+            return
+        broken = (~losses.isfinite()).nonzero().flatten().tolist()
+        if broken:
+            what, step = f"the loss became {float(losses[broken[0]])}", self.step - len(losses) + broken[0] + 1
+        else:
+            what, step = "the weights are no longer finite", self.step
+        kept = "no step before was known to be good"
+        if self.good:
+            good_step, weights = self.good
+            kept = f"{out / MODEL_FILE} holds the weights of step {good_step}, the last that are known to be good"
+            torch._foreach_copy_(self._averaged, weights)
+            if distributed.rank() == 0:
+                save_checkpoint(out / MODEL_FILE, self.ema, self.preprocess)
+        raise FloatingPointError(
+            f"{what} at step {step} (epoch {math.ceil(step / self.steps_per_epoch)}); {kept}; "
+            "try a smaller learning_rate or precision='fp32'"
+        )
 
     def validate(self, on_validation) -> None:
         """Predict the held-out cases with the averaged weights and write their mean Dice into the history."""
@@ -277,6 +359,7 @@ class Training:
 
     def save(self, out: Path) -> None:
         """Write the averaged weights, the history with its curves, and all that `load` needs."""
+        self.check_finite(out)
         save_checkpoint(out / MODEL_FILE, self.ema, self.preprocess)
         with replacing(out / CURVES_FILE) as temporary:
             plot_curves(self.write_history(out)).savefig(temporary, dpi=120, format="png")
@@ -290,6 +373,7 @@ class Training:
             "history": self.history,
             "loss_sum": self.loss_sum,
             "loss_count": self.loss_count,
+            "parts": self.parts,
         }
         temporary = out / f".{STATE_FILE}.part"
         torch.save(state, temporary)
@@ -302,6 +386,7 @@ class Training:
             getattr(self, name).load_state_dict(state[name])
         self.step, self.history = state["step"], state["history"]
         self.loss_sum, self.loss_count = state["loss_sum"].to(self.device), state["loss_count"]
+        self.parts = state.get("parts", 1)
         self.clock.start(state["seconds"])
         _log.info("resumed at step %d, after %.1f s", self.step, state["seconds"])
 

@@ -10,7 +10,7 @@ from torch import nn
 from .. import __version__
 from ..volume import Case
 from .config import TrainConfig
-from .run import CONFIG_FILE, STATE_FILE
+from .run import CONFIG_FILE, CURVES_FILE, HISTORY_FILE, LOG_FILE, MODEL_FILE, STATE_FILE
 
 
 def make_plan(model: nn.Module, cases: Sequence[Case], held_out: Sequence[Case], config: TrainConfig) -> dict:
@@ -48,10 +48,14 @@ def _ids(cases: Sequence[Case]) -> list[str]:
     return list(getattr(cases, "ids", None) or [case.id for case in cases])
 
 
-def open_folder(out: Path, plan: dict, resume: bool) -> tuple[str, torch.memory_format] | None:
-    """Make the folder of a new run, or check that the run in it is the one to go on with and return its arithmetic."""
-    if not resume:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+def open_folder(out: Path, plan: dict, resume: bool | str) -> tuple[str, torch.memory_format] | None:
+    """Make the folder of a new run, or check that the run in it is the one to go on with and return its arithmetic.
+
+    With ``resume="auto"`` a run that was stopped is gone on with, or begun anew if it has not saved its state yet.
+    """
+    begun = resume == "auto" and not (out / STATE_FILE).is_file()
+    if begun or not resume:
+        if out.exists() and not (out.is_dir() and (not any(out.iterdir()) or (begun and _only_begun(out)))):
             raise FileExistsError(
                 f"{out} exists: choose another folder, or go on with the run in it by resume (--resume)"
             )
@@ -60,7 +64,8 @@ def open_folder(out: Path, plan: dict, resume: bool) -> tuple[str, torch.memory_
     if not (out / STATE_FILE).is_file() or not (out / CONFIG_FILE).is_file():
         raise FileNotFoundError(f"{out} holds no run to resume: {STATE_FILE} or {CONFIG_FILE} is missing")
     stored = json.loads((out / CONFIG_FILE).read_text())
-    new = json.loads(json.dumps(plan))
+    stored["train"] = TrainConfig.from_dict(stored["train"]).to_dict()  # an older run lacks newer settings
+    stored, new = json.loads(json.dumps(stored)), json.loads(json.dumps(plan))
     new["train"]["device"] = stored["train"]["device"]  # a run may move to another machine
     differing = [
         key for key in ("model", "train", "labels", "training_cases", "held_out_cases") if new[key] != stored[key]
@@ -70,3 +75,12 @@ def open_folder(out: Path, plan: dict, resume: bool) -> tuple[str, torch.memory_
         raise ValueError(f"the run in {out} was started with other settings; resume needs the same:\n{changes}")
     plan |= {key: stored[key] for key in ("precision", "memory_format", "device")}
     return stored["precision"], getattr(torch, stored["memory_format"].removeprefix("torch."))
+
+
+def _only_begun(out: Path) -> bool:
+    """Whether `out` holds a run that was stopped before it could save its state, and nothing else."""
+    written = {CONFIG_FILE, CURVES_FILE, HISTORY_FILE, LOG_FILE, MODEL_FILE}
+    if not all(path.name in written or path.name.endswith(".part") for path in out.iterdir()):
+        return False
+    config = out / CONFIG_FILE
+    return not (config.is_file() and json.loads(config.read_text(encoding="utf-8"))["complete"])
