@@ -1,5 +1,6 @@
 from . import check as check
 from . import datasets as datasets
+from . import modalities as modalities
 from . import phantom as phantom
 from . import plots as plots
 from . import promise12 as promise12
