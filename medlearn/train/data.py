@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from statistics import median
 
 import numpy as np
 import torch
@@ -70,7 +71,17 @@ class Validation:
         self.preprocess = preprocess
         self.cases = [(case, preprocess.image(case.image).astype(np.float16)) for case in _with_masks(cases)]
         self.n_slices = sum(len(slices) for _, slices in self.cases)
-        self.seconds: float | None = None if self.cases else 0.0
+        self._times: list[float] = []
+
+    @property
+    def seconds(self) -> float | None:
+        """How long a prediction of these cases takes; None before the first.
+
+        The middle one of the last three: one that met a busy machine says little about the next.
+        """
+        if not self.cases:
+            return 0.0
+        return median(self._times[-3:]) if self._times else None
 
     def dice(self, model: nn.Module, precision: str) -> float:
         """Mean over cases and labels."""
@@ -83,5 +94,5 @@ class Validation:
             pred = to_labels(self.preprocess.restore(probabilities, case.image)).array
             labels = range(1, len(self.preprocess.labels) + 1)
             scores += [dice(pred == k, case.mask.array == k) for k in labels]
-        self.seconds = time.monotonic() - started
+        self._times.append(time.monotonic() - started)
         return float(np.nanmean(scores))
