@@ -3,7 +3,6 @@
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from statistics import median
 
 import numpy as np
 import torch
@@ -77,11 +76,11 @@ class Validation:
     def seconds(self) -> float | None:
         """How long a prediction of these cases takes; None before the first.
 
-        The middle one of the last three: one that met a busy machine says little about the next.
+        The shortest of the last three: the longer ones met a busy machine, which says little about the next.
         """
         if not self.cases:
             return 0.0
-        return median(self._times[-3:]) if self._times else None
+        return min(self._times[-3:]) if self._times else None
 
     def dice(self, model: nn.Module, precision: str) -> float:
         """Mean over cases and labels."""
