@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from browser.test_slice_explorer import WATCH_PIXELS
 
 from medlearn import contrast, widgets
 from medlearn.widgets.clahe_explorer import GAP
@@ -250,20 +251,3 @@ def test_latency_of_a_key_press(notebook, capsys):
         assert None not in times
         with capsys.disabled():
             print(f"\nkey press to changed pixels, 512×512, {name}: median {statistics.median(times):.1f} ms")
-
-
-# From the event of the key to the first frame in which a row of the picture differs.
-WATCH_PIXELS = """canvas => {
-    const row = () => canvas.getContext('2d').getImageData(0, 256, canvas.width, 1).data.join();
-    const before = row();
-    window.changed = new Promise(resolve => window.addEventListener('keydown', () => {
-        const start = performance.now();
-        const look = () => {
-            const elapsed = performance.now() - start;
-            if (row() !== before) resolve(elapsed);
-            else if (elapsed > 5000) resolve(null);
-            else requestAnimationFrame(look);
-        };
-        requestAnimationFrame(look);
-    }, { capture: true, once: true }));
-}"""
