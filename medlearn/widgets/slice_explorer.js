@@ -4,25 +4,15 @@
 const AXES = ["z", "y", "x"];
 const STATE = ["axis", "t", "z", "y", "x", "level", "width", "opacity"];
 
-async function inflate(view) {
-  const stream = new Blob([view]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return new Response(stream).arrayBuffer();
-}
-
-async function unpack(model) {
+async function loadScene(model) {
   const scene = model.get("_scene");
-  const [voxels, labels] = await Promise.all([inflate(model.get("_voxels")), inflate(model.get("_labels"))]);
-  const Voxels = scene.dtype === "uint8" ? Uint8Array : Uint16Array;
-  return { ...scene, voxels: new Voxels(voxels), labels: new Uint8Array(labels) };
+  const [voxels, labels] = await Promise.all([
+    unpack(model, "_voxels", scene.dtype === "uint8" ? "uint8" : "uint16"), unpack(model, "_labels", "uint8"),
+  ]);
+  return { ...scene, voxels, labels };
 }
 
 // ---- the picture ---------------------------------------------------------------------------------------------------
-
-// Index of the voxel under the center of each pixel along one axis.
-function samples(n, spacing, pixel) {
-  const pixels = Math.max(1, Math.floor((n * spacing) / pixel + 0.5));
-  return Array.from({ length: pixels }, (_, i) => Math.min(Math.floor(((i + 0.5) * pixel) / spacing), n - 1));
-}
 
 // How a slice across `axis` lies in the volume: the voxel index of each row and column, and the steps between voxels.
 function plane(scene, axis) {
@@ -106,10 +96,7 @@ export function paint(scene, state) {
 
 // ---- what is known of a voxel --------------------------------------------------------------------------------------
 
-const clamp = (value, [low, high]) => Math.min(Math.max(value, low), high);
-const short = (value) => String(Number(value.toPrecision(4)));
-
-function readOut(scene, state, at) {
+function describeVoxel(scene, state, at) {
   const [, nz, ny, nx] = scene.shape;
   const index = ((state.t * nz + at[0]) * ny + at[1]) * nx + at[2];
   const stored = scene.voxels[index];
@@ -120,7 +107,7 @@ function readOut(scene, state, at) {
   const world = scene.affine.slice(0, 3).map((row) => row[0] * at[0] + row[1] * at[1] + row[2] * at[2] + row[3]);
   const mm = world.slice(0, names.length).map((w) => (Math.abs(w) < 0.005 ? 0 : w).toFixed(2).replace("-", "−"));
   parts.push(scene.patient ? `(x, y, z) = (${mm.join(", ")}) mm LPS` : `(x, y) = (${mm.join(", ")}) mm`);
-  parts.push(`value ${scene.exact ? "" : "≈ "}${(scene.exact ? String(value) : short(value)).replace("-", "−")}`);
+  parts.push(`value ${scene.exact ? words(value, 17) : `≈ ${words(value)}`}`);
   const [masks, frames] = scene.masks;
   const volume = nz * ny * nx;
   for (let m = 0; m < masks; m++) {
@@ -133,53 +120,11 @@ function readOut(scene, state, at) {
 
 // ---- decorations ---------------------------------------------------------------------------------------------------
 
-function niceLength(longest) {
-  const power = 10 ** Math.floor(Math.log10(longest));
-  return [5, 2, 1].map((digit) => digit * power).find((length) => length <= longest);
-}
-
 function decorate(canvas, scene, state, lie) {
   const [height, width] = [lie.rows.length, lie.columns.length];
-  // On a screen with small pixels, text gets all of them.
-  const sharp = window.devicePixelRatio || 1;
-  canvas.width = width * sharp;
-  canvas.height = height * sharp;
-  const pen = canvas.getContext("2d");
-  pen.scale(sharp, sharp);
-  const line = (...points) => {
-    for (const [style, thickness] of [["rgba(0,0,0,0.75)", 3], ["white", 1]]) {
-      pen.strokeStyle = style;
-      pen.lineWidth = thickness;
-      pen.beginPath();
-      points.forEach(([x, y], i) => (i % 2 ? pen.lineTo(x, y) : pen.moveTo(x, y)));
-      pen.stroke();
-    }
-  };
-  const text = (words, x, y, align, baseline) => {
-    pen.font = "13px sans-serif";
-    pen.textAlign = align;
-    pen.textBaseline = baseline;
-    pen.lineJoin = "round";
-    pen.lineWidth = 3;
-    pen.strokeStyle = "rgba(0,0,0,0.75)";
-    pen.strokeText(words, x, y);
-    pen.fillStyle = "white";
-    pen.fillText(words, x, y);
-  };
-
-  // the cursor: four arms around its voxel, which stays visible
-  const middle = (list, index) => (list.indexOf(index) + list.lastIndexOf(index) + 1) / 2;
-  const x = middle(lie.columns, state[AXES[lie.right]]);
-  const y = middle(lie.rows, state[AXES[lie.down]]);
-  line([x - 14, y], [x - 5, y], [x + 5, y], [x + 14, y], [x, y - 14], [x, y - 5], [x, y + 5], [x, y + 14]);
-
-  const length = niceLength((width * scene.pixel) / 3);
-  const bar = length / scene.pixel;
-  const [left, bottom] = [8, height - 8];
-  line([left, bottom], [left + bar, bottom], [left, bottom - 4], [left, bottom + 4],
-    [left + bar, bottom - 4], [left + bar, bottom + 4]);
-  text(`${length >= 1 ? length : Number(length.toPrecision(1))} mm`, left, bottom - 5, "left", "bottom");
-
+  const { text, cross, scaleBar } = markPen(canvas, width, height);
+  cross(placeOf([state[AXES[lie.down]], state[AXES[lie.right]]], lie));
+  scaleBar(scene.pixel);
   if (scene.patient && Math.min(width, height) >= 100) {
     const [begins, ends] = [scene.sides[lie.right], scene.sides[lie.down]];
     const [top, low] = lie.down === 0 ? [ends[1], ends[0]] : ends;
@@ -192,41 +137,7 @@ function decorate(canvas, scene, state, lie) {
 
 // ---- the page ------------------------------------------------------------------------------------------------------
 
-function element(tag, properties = {}, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name in node) node[name] = value;
-    else node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
-
-const STROKES = { solid: "", dashed: "7 4", dotted: "2 3", dashdot: "9 3 2 3" };
-
-function legend(overlays) {
-  const entries = overlays.map(({ name, color, style }) => {
-    const swatch = element("span", { className: "medlearn-swatch" });
-    swatch.innerHTML = `<svg width="30" height="10" aria-hidden="true"><rect width="30" height="10" fill="#333"/>
-      <line x1="1" x2="29" y1="5" y2="5" stroke="rgb(${color})" stroke-width="3" stroke-dasharray="${STROKES[style]}"/>
-      </svg>`;
-    return element("span", { className: "medlearn-entry" }, swatch, `${name} (${style} line)`);
-  });
-  return element("div", { className: "medlearn-row" }, ...entries);
-}
-
-function slider(caption, [low, high], step, onInput) {
-  const input = element("input", { type: "range", min: low, max: high, step, "aria-label": caption });
-  const output = element("output");
-  input.addEventListener("input", () => onInput(Number(input.value)));
-  const show = (value, words) => {
-    input.value = value;
-    output.textContent = words;
-    input.setAttribute("aria-valuetext", `${caption} ${words}`);
-  };
-  return { node: element("label", {}, element("span", {}, caption), input, output), input, show };
-}
-
+// A field for a number with its caption before it.
 function number(caption, range, onInput) {
   const step = 10 ** Math.floor(Math.log10(range[1] - range[0]) - 2);
   const input = element("input", { type: "number", step: Math.min(step, 1), "aria-label": `window ${caption}` });
@@ -237,44 +148,15 @@ function number(caption, range, onInput) {
   return { node: element("label", {}, element("span", {}, caption), input), show };
 }
 
-function choice(caption, options, onInput) {
-  const entries = options.map(([value, words]) => element("option", { value }, words));
-  const select = element("select", { "aria-label": caption }, ...entries);
-  select.addEventListener("change", () => onInput(select.value));
-  return { node: element("label", {}, element("span", {}, caption), select), select };
-}
-
-// Arrows, PageUp, PageDown, Home and End as on a slider.
-function stepOfKey(key, value, [first, last]) {
-  const steps = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1, PageUp: 10, PageDown: -10 };
-  if (key === "Home") return first;
-  if (key === "End") return last;
-  return key in steps ? clamp(value + steps[key], [first, last]) : null;
-}
-
 async function render({ model, el }) {
-  const scene = await unpack(model);
+  const scene = await loadScene(model);
   const limits = scene.allowed;
-  const now = () => Object.fromEntries(STATE.map((name) => [name, model.get(name)]));
-  let busy = false; // several settings that change at once are drawn once
-
-  function set(changes) {
-    busy = true;
-    for (const [name, value] of Object.entries(changes)) {
-      if (Number.isNaN(value)) continue;
-      model.set(name, name === "axis" ? value : clamp(value, limits[name]));
-    }
-    busy = false;
-    update();
-    model.save_changes();
-  }
+  const { now, set, stop } = bind(model, Object.fromEntries(STATE.map((name) => [name, limits[name]])), () => update());
   const move = (value) => set({ [now().axis]: Math.round(value) });
 
-  const canvas = element("canvas", { className: "medlearn-picture", tabIndex: 0, role: "slider" });
-  canvas.setAttribute("aria-label", "Slice. Arrow keys, PageUp, PageDown, Home and End change it.");
-  const marks = element("canvas", { className: "medlearn-marks", "aria-hidden": "true" });
-  const stage = element("div", { className: "medlearn-stage" }, canvas, marks);
-  const words = element("div", { className: "medlearn-read-out" });
+  const { node: stage, canvas, marks } = pictureStage(
+    "Slice. Arrow keys, PageUp, PageDown, Home and End change it.", { role: "slider" });
+  const line = readOut();
 
   const names = scene.patient ? { z: "z", y: "y", x: "x" } : {};
   const axis = choice("slices across", Object.entries(names), (value) => set({ axis: value }));
@@ -287,24 +169,18 @@ async function render({ model, el }) {
     if (name) set({ level: scene.presets[name][0], width: scene.presets[name][1] });
   });
 
-  const root = element("div", { className: "medlearn-explorer" });
-  const row = (...parts) => element("div", { className: "medlearn-row" }, ...parts.map((part) => part.node));
+  const root = explorerRoot();
   if (scene.patient) root.append(row(axis, slice));
   if (scene.shape[0] > 1) root.append(row(time));
-  root.append(stage, words, row(preset, level, width));
+  root.append(stage, line, row(preset, level, width));
   if (scene.overlays.length) root.append(row(opacity), legend(scene.overlays));
-  const help = "Drag: window. Click: cursor. Arrow keys and wheel (once the picture has the focus): slices.";
-  root.append(element("div", { className: "medlearn-help" }, [help, scene.note].filter(Boolean).join(" — ")));
+  const hint = "Drag: window. Click: cursor. Arrow keys and wheel (once the picture has the focus): slices.";
+  root.append(help([hint, scene.note].filter(Boolean).join(" — ")));
 
   function update() {
     const state = now();
     const lie = plane(scene, state.axis);
-    const image = paint(scene, state);
-    if (canvas.width !== image.width || canvas.height !== image.height) {
-      [canvas.width, canvas.height] = [image.width, image.height];
-      stage.style.width = `${image.width}px`;
-    }
-    canvas.getContext("2d").putImageData(image, 0, 0);
+    show(canvas, paint(scene, state));
     decorate(marks, scene, state, lie);
     const at = state[state.axis];
     const [first, last] = limits[state.axis];
@@ -313,32 +189,29 @@ async function render({ model, el }) {
     canvas.setAttribute("aria-valuemax", last);
     canvas.setAttribute("aria-valuenow", at);
     canvas.setAttribute("aria-valuetext", text);
-    axis.select.value = state.axis;
-    [slice.input.min, slice.input.max] = [first, last];
+    axis.show(state.axis);
+    slice.limit(first, last);
     slice.show(at, text);
     time.show(state.t, `t = ${state.t} of 0–${limits.t[1]}`);
     opacity.show(Math.round(100 * state.opacity), `${Math.round(100 * state.opacity)} %`);
     level.show(state.level);
     width.show(state.width);
     const isShown = ([l, w]) => l === state.level && w === state.width;
-    preset.select.value = Object.keys(scene.presets).find((name) => isShown(scene.presets[name])) ?? "";
+    preset.show(Object.keys(scene.presets).find((name) => isShown(scene.presets[name])) ?? "");
     showCursor();
   }
 
   function showCursor() {
     const state = now();
-    words.textContent = readOut(scene, state, AXES.map((name) => state[name]));
+    line.textContent = describeVoxel(scene, state, AXES.map((name) => state[name]));
   }
 
   // Index (z, y, x) of the voxel under the pointer.
   function voxelAt(event) {
     const state = now();
     const lie = plane(scene, state.axis);
-    const box = canvas.getBoundingClientRect();
-    const pick = (list, share) => list[clamp(Math.floor(share * list.length), [0, list.length - 1])];
     const at = AXES.map((name) => state[name]);
-    at[lie.down] = pick(lie.rows, (event.clientY - box.top) / box.height);
-    at[lie.right] = pick(lie.columns, (event.clientX - box.left) / box.width);
+    [at[lie.down], at[lie.right]] = indexAt(event, canvas, lie);
     return at;
   }
 
@@ -351,7 +224,7 @@ async function render({ model, el }) {
   });
   canvas.addEventListener("pointermove", (event) => {
     if (!drag) {
-      words.textContent = readOut(scene, now(), voxelAt(event));
+      line.textContent = describeVoxel(scene, now(), voxelAt(event));
       return;
     }
     const [dx, dy] = [event.clientX - drag.x, event.clientY - drag.y];
@@ -374,23 +247,16 @@ async function render({ model, el }) {
     move(state[state.axis] - Math.sign(event.deltaY));
   }, { passive: false });
   canvas.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (isShortcut(event)) return;
     const state = now();
     const next = stepOfKey(event.key, state[state.axis], limits[state.axis]);
     if (next === null) return;
     event.preventDefault();
     move(next);
   });
-  // JupyterLab's command mode would take the arrow keys for itself.
-  root.addEventListener("keydown", (event) => {
-    if (!event.ctrlKey && !event.metaKey) event.stopPropagation();
-  });
-
-  const onChange = () => busy || update();
-  for (const name of STATE) model.on(`change:${name}`, onChange);
   update();
   el.append(root);
-  return () => STATE.forEach((name) => model.off(`change:${name}`, onChange));
+  return stop;
 }
 
 export default { render };

@@ -16,7 +16,7 @@ import traitlets
 from ..intensity import window
 from ..plots import COLORS, LINE_STYLES
 from ..volume import Volume, as_labels
-from ._base import Control, Interval, Widget, check_control, complete
+from ._base import Control, Interval, Widget, check_control, complete, front_end
 
 CT_WINDOWS = MappingProxyType(  # level and width in Hounsfield units
     {"soft tissue": (40, 400), "lung": (-600, 1500), "bone": (400, 1800), "brain": (40, 80)}
@@ -95,8 +95,8 @@ class SliceExplorer(Widget):
     (276, 512, 3)
     """
 
-    _esm = Path(__file__).with_suffix(".js")
-    _css = Path(__file__).with_suffix(".css")
+    _esm = front_end("slice_explorer.js")
+    _css = Path(__file__).with_name("_picture.css")
 
     axis = traitlets.Unicode("z").tag(sync=True)
     t = traitlets.Int(0).tag(sync=True)
