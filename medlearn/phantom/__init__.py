@@ -13,6 +13,7 @@ from ._gland import GLAND as GLAND
 from ._lungs import Nodule as Nodule
 from ._mri import TISSUES as TISSUES
 from ._mri import Tissue as Tissue
+from ._nuclei import nuclei as nuclei
 from ._prostate import prostate as prostate
 from ._prostate import prostate_anatomy as prostate_anatomy
 
@@ -27,6 +28,7 @@ __all__ = [
     "chest_anatomy",
     "chest_nodule_map",
     "chest_nodules",
+    "nuclei",
     "prostate",
     "prostate_anatomy",
 ]
