@@ -8,6 +8,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 
@@ -81,19 +82,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_train(add("train", _train, "train a segmentation network on a folder of cases"))
 
-    predict = add("predict", _predict, "segment images with a trained network")
-    predict.add_argument("run", type=Path, metavar="RUN", help="folder that 'medlearn train' wrote")
-    predict.add_argument(
-        "data",
-        metavar="IMAGE_OR_FOLDER",
-        help=f"one image file, a folder with one DICOM series, or {_DATA}; masks are ignored",
-    )
-    predict.add_argument(
-        "--out", type=Path, required=True, help="folder for <id>_segmentation files and predictions.json"
-    )
-    predict.add_argument("--held-out", action="store_true", help="only the cases that the training held out")
-    predict.add_argument("--probabilities", action="store_true", help="also write <id>_probabilities.mha")
-    predict.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    _add_predict(add("predict", _predict, "segment images with a trained network"))
 
     evaluate = add("evaluate", _evaluate, "compare predictions with reference masks, case by case")
     evaluate.add_argument("predictions", type=Path, metavar="PRED_FOLDER", help="folder that 'medlearn predict' wrote")
@@ -154,6 +143,52 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.epilog = (
         "With several devices: torchrun --nproc-per-node N -m medlearn train ... shares every batch among N processes; "
         "with --max-restarts R it goes on from the last saved state when a process fails."
+    )
+
+
+def _add_predict(predict: argparse.ArgumentParser) -> None:
+    predict.add_argument(
+        "runs",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="folder that 'medlearn train' wrote; the probabilities of several are averaged",
+    )
+    predict.add_argument(
+        "data",
+        metavar="IMAGE_OR_FOLDER",
+        help=f"one image file, a folder with one DICOM series, or {_DATA}; masks are ignored",
+    )
+    predict.add_argument(
+        "--out", type=Path, required=True, help="folder for <id>_segmentation files and predictions.json"
+    )
+    predict.add_argument(
+        "--ensemble", action="store_true", help="average the folds that 'medlearn train --cross-validate' put into RUN"
+    )
+    predict.add_argument("--held-out", action="store_true", help="only the cases that the training held out")
+    predict.add_argument("--probabilities", action="store_true", help="also write <id>_probabilities.mha")
+    predict.add_argument(
+        "--uncertainty",
+        action="store_true",
+        help="also write <id>_uncertainty.mha (entropy in bits): of several runs, or of one whose network has dropout",
+    )
+    predict.add_argument(
+        "--overlap", type=float, default=0.5, help="of the windows of a network for volumes, 0 to below 1 (default: .5)"
+    )
+    predict.add_argument(
+        "--flip",
+        action=argparse.BooleanOptionalAction,
+        help="average with the mirrored image (default: if training exchanged left and right)",
+    )
+    predict.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    predict.add_argument("--precision", default="fp32", help="fp32, bf16, fp16 (default: fp32)")
+    where = predict.add_mutually_exclusive_group()
+    where.add_argument("--workers", type=int, default=1, metavar="N", help="predict in N processes (default: 1)")
+    where.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="predict on the machines of a dask.distributed cluster, such as tcp://host:8786; they must see RUN, the "
+        "images and --out under the same names",
     )
 
 
@@ -288,17 +323,16 @@ def _train_alone_or_together(options) -> int:
 def _report_folds(runs, options) -> None:
     """Predict every case with the network that has not seen it, compare with the references, and print the summary."""
     from .datasets import cases
-    from .inference import predict, to_labels
-    from .io import save
+    from .inference import predict_folder
     from .report import Predictions, evaluate_cases, format_report, write_report
 
     data, folder, files = cases(options.data), options.out / "predictions", {}
-    folder.mkdir(exist_ok=True)
     for run in runs:
-        for case_id in run.config["held_out_cases"]:
-            probabilities = predict(run, data.read_image(case_id), device=options.device or "auto")
-            name = f"{case_id}_segmentation{_extension(data.suffixes[case_id], probabilities.axes)}"
-            files[case_id] = save(to_labels(probabilities), folder / name).name
+        ids = run.config["held_out_cases"]
+        predicted = predict_folder(run, options.data, folder, ids=ids, device=options.device or "auto")
+        if predicted.failed:
+            raise ValueError("; ".join(f"{case_id}: {problem}" for case_id, problem in predicted.failed.items()))
+        files |= {case_id: path.name for case_id, path in predicted.files.items()}
     predictions = Predictions(
         folder=folder,
         requested=sorted(files),
@@ -339,64 +373,92 @@ def _held_out(ids: tuple[str, ...], options) -> list[str]:
 
 
 def _predict(options) -> int:
-    from .datasets import cases
-    from .inference import predict, to_labels
-    from .io import load, save, stem, suffix
+    from tqdm.contrib.logging import logging_redirect_tqdm
+
+    from .errors import check_choice
+    from .inference import image_suffixes, predict_folder
     from .report import Predictions
-    from .train import Run
 
-    run = Run(options.run)
-    path = Path(options.data)
-    if path.is_file() or _holds_dicom(path):
-        ids, read, suffixes = [stem(path)], lambda _: load(path), {stem(path): suffix(path)}
-    else:
-        data = cases(options.data)
-        ids, read, suffixes = list(data.ids), data.read_image, data.suffixes
+    logging.basicConfig(format="medlearn: %(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("medlearn").setLevel(logging.INFO)
+    check_choice("--precision", options.precision, ("fp32", "bf16", "fp16"))
+    runs = _runs(options.runs, options.ensemble)
+    ids = list(image_suffixes(options.data))
     if options.held_out:
-        ids = run.config["held_out_cases"]
-        if not ids:
-            raise ValueError(f"{options.run} held no case out; leave --held-out away to predict every image")
-        if missing := sorted(set(ids) - set(suffixes)):
-            raise FileNotFoundError(f"{options.data} lacks held-out cases of the run: {', '.join(missing)}")
-
-    options.out.mkdir(parents=True, exist_ok=True)
-    files, failed = {}, {}
-    for case_id in ids:
-        try:
-            probabilities = predict(run, read(case_id), device=options.device)
-            extension = _extension(suffixes[case_id], probabilities.axes)
-            target = save(to_labels(probabilities), options.out / f"{case_id}_segmentation{extension}")
-            if options.probabilities:
-                save(probabilities, options.out / f"{case_id}_probabilities.mha")
-        except (OSError, ValueError) as error:
-            failed[case_id] = error
-            print(f"medlearn: {case_id}: {error}", file=sys.stderr)
-            continue
-        files[case_id] = target.name
-        print(f"wrote {target}")
+        ids = _held_out_of(runs, ids, options)
+    with _executor(options) as executor, logging_redirect_tqdm():
+        predicted = predict_folder(
+            runs,
+            options.data,
+            options.out,
+            ids=ids,
+            executor=executor,
+            probabilities=options.probabilities,
+            uncertainty=options.uncertainty,
+            overlap=options.overlap,
+            flip=options.flip,
+            device=options.device,
+            precision=options.precision,
+        )
     Predictions(
         folder=options.out,
         requested=ids,
-        files=files,
-        labels=run.config["labels"],
-        training_cases=run.config["training_cases"],
-        run=str(options.run),
+        files={case_id: path.name for case_id, path in predicted.files.items()},
+        labels=runs[0].config["labels"],
+        training_cases=sorted({case_id for run in runs for case_id in run.config["training_cases"]}),
+        run=", ".join(str(run.folder) for run in runs),
     ).save()
-    return int(bool(failed))
+    print(f"{options.out}: {len(predicted.files)} of {len(ids)} case(s) predicted")
+    return int(bool(predicted.failed))
 
 
-def _holds_dicom(path: Path) -> bool:
-    from .io._dicom_header import is_dicom_file
+def _runs(folders: list[Path], ensemble: bool) -> list:
+    """The runs that lie there; with `ensemble` the folds of those that are cross-validations."""
+    from .train import Run
+    from .train.run import CONFIG_FILE
 
-    return path.is_dir() and any(is_dicom_file(file) for file in path.iterdir() if file.is_file())
+    chosen = []
+    for folder in folders:
+        folds = sorted(path.parent for path in folder.glob(f"fold*/{CONFIG_FILE}"))
+        if folds and not ensemble:
+            raise ValueError(f"{folder} holds {len(folds)} folds: --ensemble averages them, {folds[0]} names one")
+        if ensemble and not folds:
+            raise FileNotFoundError(f"--ensemble averages the folds of a cross-validation; {folder} holds no fold0 ...")
+        chosen += folds or [folder]
+    runs = [Run(folder) for folder in chosen]
+    if any(run.config["labels"] != runs[0].config["labels"] for run in runs):
+        raise ValueError(f"these runs learned different labels and cannot be averaged: {', '.join(map(str, chosen))}")
+    return runs
 
 
-def _extension(suffix: str, axes: str) -> str:
-    """That of the input, where labels can be written in its format."""
-    from .io.itk import FORMATS
+def _held_out_of(runs, ids: list[str], options) -> list[str]:
+    """The cases that none of the runs was trained on."""
+    wanted = set.intersection(*(set(run.config["held_out_cases"]) for run in runs))
+    names = ", ".join(str(run.folder) for run in runs)
+    if not wanted:
+        raise ValueError(f"{names} held no case out; leave --held-out away to predict every image")
+    if missing := sorted(wanted - set(ids)):
+        raise FileNotFoundError(f"{options.data} lacks held-out cases of the run: {', '.join(missing)}")
+    return sorted(wanted)
 
-    writable = suffix in FORMATS and not FORMATS[suffix].lossy
-    return suffix if writable or suffix == ".vti" else ".png" if axes.startswith("yx") else ".nii.gz"
+
+@contextmanager
+def _executor(options):
+    """What --scheduler or --workers asks for; None to predict in this process."""
+    from .inference import process_pool
+
+    if options.scheduler:
+        try:
+            from distributed import Client
+        except ImportError as error:
+            raise ValueError("--scheduler needs dask.distributed: pip install distributed") from error
+        with Client(options.scheduler) as client:
+            yield client.get_executor()
+    elif options.workers != 1:
+        with process_pool(options.workers) as pool:
+            yield pool
+    else:
+        yield None
 
 
 def _evaluate(options) -> None:

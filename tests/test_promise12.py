@@ -61,6 +61,42 @@ def test_what_is_predicted_beyond_the_gland_belongs_to_the_ends():
     assert found["base"].relative_volume_difference == pytest.approx(1 / 3)
 
 
+def shifted(z=0, x=0):
+    return mask().map(lambda array: np.roll(array, (z, x), axis=(0, 2)))
+
+
+def test_the_cut_between_two_thirds_is_no_surface():
+    """A box shifted by 2 mm along x: in the middle third each outline has 28 pixels.
+
+    The 8 of one side are 2 mm from the other box's side; of the opposite side the inner ones are 1, 2, 2, 2, 2 and 1 mm
+    from the nearest side of the other; the two outermost pixels of the long sides add 1 mm each: 16 + 10 + 2 over 28.
+    """
+    found = promise12.evaluate(shifted(x=2), mask())
+    assert found["mid"].average_boundary_distance == pytest.approx(1)
+    assert found["mid"].hausdorff95 == found["mid"].hausdorff == pytest.approx(2)
+    assert found["mid"].dice == found["apex"].dice == pytest.approx(6 / 8)
+
+
+def test_a_box_shifted_towards_the_head():
+    """By one slice of 3 mm. Apex, slices to 4: the reference's lowest face has 64 voxels 3 mm from the other's.
+
+    The prediction's lowest face lies inside the reference: its rim of 28 voxels on the surface, then 20 voxels at 1 mm,
+    12 at 2 and 4 at 3. Above lie rims at distance 0: two of the reference and one of the prediction.
+    """
+    found = promise12.evaluate(shifted(z=1), mask())
+    assert found["apex"].average_boundary_distance == pytest.approx((64 * 3 + 20 + 24 + 12) / (120 + 92))
+    assert found["apex"].hausdorff95 == pytest.approx(3)
+    assert found["mid"].average_boundary_distance == found["mid"].hausdorff == 0
+
+
+def test_a_part_without_prediction_has_the_distances_of_its_reference():
+    found = promise12.evaluate(mask(z=(5, 11)), mask())  # the apex is missing: slices 2, 3 and 4
+    assert found["apex"].dice == 0
+    assert found["apex"].hausdorff == pytest.approx(9)  # from slice 2 to slice 5
+    nothing = promise12.evaluate(mask(z=(0, 0)), mask())
+    assert all(nothing[part].hausdorff95 == np.inf for part in ("whole", "base", "mid", "apex"))
+
+
 @pytest.mark.parametrize(
     "target",
     [mask(z=(4, 6)), mask(z=(4, 4)), mask(direction=Rotation.from_euler("x", 90, degrees=True).as_matrix())],
