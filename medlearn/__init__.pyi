@@ -34,6 +34,9 @@ from .geometry import pad as pad
 from .geometry import resample as resample
 from .geometry import resample_like as resample_like
 from .inference import predict as predict
+from .inference import predict_folder as predict_folder
+from .inference import predict_patches as predict_patches
+from .inference import predict_uncertainty as predict_uncertainty
 from .inference import to_labels as to_labels
 from .intensity import clip_percentiles as clip_percentiles
 from .intensity import normalize as normalize
@@ -70,8 +73,10 @@ from .nn import gradient_support as gradient_support
 from .nn import receptive_field as receptive_field
 from .nn import summary as summary
 from .nn import tversky_loss as tversky_loss
+from .postprocess import closing as closing
 from .postprocess import fill_holes as fill_holes
 from .postprocess import largest_component as largest_component
+from .postprocess import opening as opening
 from .preprocess import Preprocess as Preprocess
 from .train import Run as Run
 from .train import TrainConfig as TrainConfig
