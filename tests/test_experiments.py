@@ -110,3 +110,24 @@ def test_chapter_10b_quotes_the_stored_objectives():
     }
     assert len(stored["seeds"]) == 5
     assert stored["patients"] == {"training": 16, "held_out": 8}
+
+
+# chapter 13, the table
+
+
+def test_chapter_13_quotes_the_stored_table():
+    stored = json.loads((BOOK / "results" / "13_table.json").read_text("utf-8"))
+    quoted = literal("13_evaluation", "ladder")
+    for kind, rows in (("phantoms", quoted["24 phantoms"]), ("real", quoted["35 real cases"])):
+        assert list(rows.values()) == [
+            pytest.approx((m["mean_dice"]["whole"], *m["interval"], m["worst_dice"]), abs=0.00051)
+            for m in stored[kind]["methods"].values()
+        ]
+    assert len(stored["seeds"]) == 24
+    assert min(stored["seeds"]) >= 60, "the shipped network has seen phantoms 0 to 59"
+    assert stored["real"]["cases"] == 35
+    chapter = (BOOK / "chapters" / "13_evaluation.md").read_text("utf-8").replace("−", "-").replace("\n", " ")
+    for step in (stored[kind]["steps"]["voxel MLP"] for kind in ("phantoms", "real")):
+        assert f"{step['difference']:.3f}" in chapter
+        assert all(f"{end:.3f}" in chapter for end in step["interval"])
+        assert f"better in {step['better_in']} of" in chapter

@@ -351,3 +351,40 @@ def test_a_broken_pool_costs_its_cases_and_no_more(runs, images, tmp_path):
     assert list(done.files) == ["Case00"]
     assert list(done.failed) == ["Case01", "Case02", "Case03"]
     assert done.failed["Case02"] == "RuntimeError: a worker was killed"
+
+
+def test_labels_are_smoothed_across_slices_and_cleaned(volume_of):
+    array = np.full((9, 12, 12), 0.1, np.float32)
+    array[2:7, 2:8, 2:8] = 0.9
+    array[4, 2:8, 2:8] = 0.45  # a dropout in one slice
+    array[4, 10, 10] = 1.0  # and a speck
+    probabilities = volume_of(array)
+    plain = ml.to_labels(probabilities).array
+    assert plain[4].sum() == 1
+    smooth = ml.to_labels(probabilities, smooth_slices=1.0).array
+    assert smooth[4, 2:8, 2:8].all()
+    both = ml.to_labels(probabilities, largest_component=True).array
+    assert both[4].sum() == 0
+    assert both.sum() < plain.sum(), "the smaller of the two parts goes as well"
+    assert ml.to_labels(probabilities, smooth_slices=1.0, largest_component=True).array.sum() >= 5 * 36
+
+
+def test_largest_part_of_every_label(volume_of):
+    array = np.zeros((3, 8, 8, 3), np.float32)
+    array[..., 0] = 0.5
+    array[:, 1:4, 1:4, 1] = 1.0
+    array[:, 6, 6, 1] = 1.0
+    array[:, 4:7, 1:3, 2] = 1.0
+    array[0, 0, 7, 2] = 1.0
+    labels = ml.to_labels(volume_of(array, axes="zyxc"), largest_component=True).array
+    assert (labels[:, 1:4, 1:4] == 1).all()
+    assert (labels[:, 4:7, 1:3] == 2).all()
+    assert (labels > 0).sum() == 27 + 18
+
+
+@pytest.fixture
+def volume_of():
+    def make(array, axes="zyx"):
+        return ml.Volume(array=array, spacing=(1, 1, 1), origin=(0, 0, 0), direction=np.eye(3), axes=axes)
+
+    return make

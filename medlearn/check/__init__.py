@@ -10,6 +10,13 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
         "chapter00": ["dice_by_hand", "gland_volume", "held_out_slices"],
+        "chapter02a": [
+            "arriving_photons",
+            "photons_for_noise",
+            "smear_view",
+            "stored_to_hounsfield",
+            "thickness_mm",
+        ],
         "chapter03": ["read_raw", "slice_spacing", "stack_order", "voxel_to_world"],
         "chapter04": ["gland_share", "is_right_file", "may_share", "patient_folds"],
         "chapter05": ["grow", "honest_tolerance", "otsu"],
@@ -21,5 +28,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "chapter09": ["count_parameters", "decoder_step", "valid_output"],
         "chapter10a": ["accuracy_precision_sensitivity", "dice_of_stack", "hausdorff95_by_hand"],
         "chapter10b": ["cross_entropy_and_gradient", "soft_dice_loss", "tversky_by_hand"],
+        "chapter11": ["build_sets", "elastic_field", "keeps_label", "warp_pair"],
+        "chapter13": ["compare", "confidence_interval", "score_case"],
     },
 )

@@ -194,7 +194,7 @@ def _predict_case(job: _Job, case_id: str, ending: str) -> tuple[str, Path | Non
         if uncertainty is not None:
             save(uncertainty, job.out / f"{case_id}_uncertainty.mha")
         name = f"{case_id}_segmentation{_extension(ending, probabilities)}"
-        return case_id, save(to_labels(probabilities), job.out / name), None
+        return case_id, save(to_labels(probabilities, **runs[0].postprocess), job.out / name), None
     except Exception as error:  # one bad case must not end the others
         return case_id, None, _describe(error)
 

@@ -4,9 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
+from scipy import ndimage
 from torch import nn
 
 from ..errors import check_choice
+from ..postprocess import largest_component as keep_largest
 from ..preprocess import Preprocess
 from ..volume import Volume
 from .passes import DTYPES, choose_device, predict_slices
@@ -114,12 +116,35 @@ def predict_repeatedly(
         yield preprocess.restore(probabilities, image)
 
 
-def to_labels(probabilities: Volume, *, threshold: float = 0.5) -> Volume:
-    """Turn probabilities into labels, uint8: the likeliest one, or 1 from `threshold` on where there is one label."""
-    if "c" in probabilities.axes:
-        labels = probabilities.array.argmax(-1).astype(np.uint8)
-    else:
-        labels = (probabilities.array >= threshold).astype(np.uint8)
+def to_labels(
+    probabilities: Volume, *, threshold: float = 0.5, smooth_slices: float = 0.0, largest_component: bool = False
+) -> Volume:
+    """Turn probabilities into labels, uint8: the likeliest one, or 1 from `threshold` on where there is one label.
+
+    Parameters
+    ----------
+    probabilities : Volume
+        As `predict` returns them.
+    threshold : float
+        Where there is one label.
+    smooth_slices : float
+        First smooth the probabilities across the slices, with a Gaussian of this standard deviation in slices: an organ
+        does not come and go from one slice to the next. 0 does not; pictures (yx) have nothing to smooth.
+    largest_component : bool
+        Keep of every label only the largest connected part, through faces: for organs of which there is one.
+
+    Returns
+    -------
+    Volume
+    """
+    array = probabilities.array
+    if smooth_slices and probabilities.axes.startswith("z"):
+        array = ndimage.gaussian_filter1d(array, smooth_slices, axis=0, mode="nearest")
+    labels = (array.argmax(-1) if "c" in probabilities.axes else array >= threshold).astype(np.uint8)
+    if largest_component:
+        for label in np.unique(labels[labels > 0]):
+            mask = labels == label
+            labels[mask & ~keep_largest(mask)] = 0
     return Volume(
         array=labels,
         spacing=probabilities.spacing,

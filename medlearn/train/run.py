@@ -14,6 +14,7 @@ from ..preprocess import Preprocess
 
 MODEL_FILE, CONFIG_FILE, HISTORY_FILE = "model.safetensors", "config.json", "history.csv"
 STATE_FILE, LOG_FILE, CURVES_FILE = "state.pt", "log.txt", "curves.png"
+POSTPROCESSING = ("smooth_slices", "largest_component")  # settings of `TrainConfig` that act after the network
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,12 @@ class Run:
     def preprocess(self) -> Preprocess:
         """The recipe between a case and the network."""
         return self._checkpoint[1]
+
+    @property
+    def postprocess(self) -> dict[str, Any]:
+        """How probabilities become labels: keywords of `medlearn.to_labels`, as chosen for the training."""
+        settings = self.config.get("train", {})
+        return {key: settings[key] for key in POSTPROCESSING if key in settings}
 
     @cached_property
     def history(self) -> pd.DataFrame:
