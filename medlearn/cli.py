@@ -19,6 +19,11 @@ _DATA = (
     "built-in prostate phantom, or 'phantom:N' for N cases of it"
 )
 
+_TRAIN_SETTINGS = (  # options of train that are settings of TrainConfig
+    *("minutes", "epochs", "batch_size", "samples_per_epoch", "optimizer", "learning_rate", "schedule", "loss"),
+    *("dice_batch", "largest_component", "compile", "tensorboard", "device", "precision", "seed"),
+)
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; return the exit status: 0 done, 1 partly done, 2 wrong input, 130 interrupted."""
@@ -109,8 +114,9 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--preset",
         default="unet2d",
-        help="unet2d: a 2-D U-Net that sees a slice and its two neighbors (default); "
-        "unet2d-small: with half the channels, on pixels of 1.25 mm",
+        help="unet2d: a 2-D U-Net that sees a slice and its two neighbors (default); unet2d-small: with half the "
+        "channels, on pixels of 1.25 mm; unet3d: a 3-D U-Net on windows, for a GPU; promise12-improved: the network "
+        "of rank 8 in PROMISE12, re-created without its mistakes, for a GPU",
     )
     budget = train.add_mutually_exclusive_group()
     budget.add_argument(
@@ -135,6 +141,29 @@ def _add_train(train: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE[,VALUE]",
         help="labels to learn, such as gland=1,2; all in the masks by default",
     )
+    settings = train.add_argument_group("settings; without them the preset's hold")
+    settings.add_argument("--batch-size", type=int, metavar="N", help="slices or windows per step")
+    settings.add_argument("--samples-per-epoch", type=int, metavar="N", help="how many are drawn in an epoch")
+    settings.add_argument("--optimizer", help="adamw, adam, sgd")
+    settings.add_argument("--learning-rate", type=float, metavar="R", help="highest rate of the schedule")
+    settings.add_argument("--schedule", help="cosine, poly, one-cycle")
+    settings.add_argument("--loss", help="dice_ce, dice, cross_entropy")
+    settings.add_argument(
+        "--dice-batch",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="one Dice for a whole batch, or one for each slice",
+    )
+    settings.add_argument(
+        "--largest-component",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="keep only the largest connected part of each predicted label",
+    )
+    settings.add_argument(
+        "--compile", action=argparse.BooleanOptionalAction, default=None, help="torch.compile (default: on CUDA)"
+    )
+    train.add_argument("--tensorboard", action="store_true", default=None, help="also write curves for TensorBoard")
     train.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     train.add_argument("--precision", help="auto, fp32, bf16, fp16 (default: auto, the fastest one by timing)")
     train.add_argument("--seed", type=int, help="of everything random (default: 0)")
@@ -291,15 +320,15 @@ def _train_alone_or_together(options) -> int:
             file=sys.stderr,
         )
 
-    given = {key: getattr(options, key) for key in ("minutes", "epochs", "device", "precision", "seed")}
+    given = {key: getattr(options, key) for key in _TRAIN_SETTINGS}
     given = {key: value for key, value in given.items() if value is not None}
     if stored:
         config = TrainConfig.from_dict({**stored["train"], **given})
         model_config = stored["model"]
     else:
-        config = TrainConfig(**preset["train"], **given)
+        config = TrainConfig(**{**preset["train"], **given})
         n_labels = len(usable.labels)
-        channels = {"in_channels": 1 + 2 * config.adjacent_slices, "out_channels": 1 if n_labels == 1 else n_labels + 1}
+        channels = {"in_channels": config.n_channels, "out_channels": 1 if n_labels == 1 else n_labels + 1}
         model_config = {**preset["model"], **channels}
 
     def new_model() -> torch.nn.Module:

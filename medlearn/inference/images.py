@@ -103,17 +103,38 @@ def predict_repeatedly(
     """The same image again and again, prepared once, for a network that decides by chance; without end."""
     check_choice("precision", precision, ("fp32", *DTYPES))
     prepared = preprocess.image(image)
-    common = {"flip": preprocess.mirror if flip is None else flip, "precision": precision}
+    flip = preprocess.mirror if flip is None else flip
     while True:
-        if patch := getattr(preprocess, "patch", None):
-            probabilities = predict_patches(
-                model, prepared, patch=patch, overlap=overlap, batch_size=batch_size or 1, **common
-            )
-        else:
-            probabilities = predict_slices(
-                model, prepared, adjacent_slices=preprocess.adjacent_slices, batch_size=batch_size or 16, **common
-            )
+        probabilities = predict_prepared(
+            model, preprocess, prepared, overlap=overlap, flip=flip, batch_size=batch_size, precision=precision
+        )
         yield preprocess.restore(probabilities, image)
+
+
+def predict_prepared(
+    model: nn.Module,
+    preprocess: Preprocess,
+    prepared: np.ndarray,
+    *,
+    overlap: float = 0.5,
+    flip: bool = False,
+    batch_size: int | None = None,
+    precision: str = "fp32",
+) -> np.ndarray:
+    """Probabilities (z, y, x, c) of what `Preprocess.image` returned: in slices, or in windows that overlap."""
+    common = {"flip": flip, "precision": precision}
+    if preprocess.patch:
+        return predict_patches(
+            model, prepared, patch=preprocess.patch, overlap=overlap, batch_size=batch_size or 1, **common
+        )
+    return predict_slices(
+        model,
+        prepared,
+        adjacent_slices=preprocess.adjacent_slices,
+        slice_position=preprocess.slice_position,
+        batch_size=batch_size or 16,
+        **common,
+    )
 
 
 def to_labels(

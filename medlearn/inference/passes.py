@@ -47,6 +47,7 @@ def predict_slices(
     slices: np.ndarray,
     *,
     adjacent_slices: int = 0,
+    slice_position: bool = False,
     flip: bool = False,
     batch_size: int = 16,
     precision: str = "fp32",
@@ -56,13 +57,26 @@ def predict_slices(
     stack = torch.from_numpy(slices).to(device)
     rows = torch.arange(-adjacent_slices, adjacent_slices + 1) + torch.arange(len(stack))[:, None]
     rows = rows.clamp(0, len(stack) - 1).to(device)  # (z, C)
-    batches = []
+    heights, batches = relative_heights(len(stack)).to(device), []
     for part in rows.split(batch_size):
-        images = stack[part].float().contiguous(memory_format=torch.channels_last)  # (B, C, H, W)
+        images = stack[part].float()  # (B, C, H, W)
+        if slice_position:
+            images = with_position(images, heights[part[:, adjacent_slices]])
+        images = images.contiguous(memory_format=torch.channels_last)
         with autocast(device, precision):
             probabilities = forward(model, images, flip=flip)
         batches.append(probabilities.permute(0, 2, 3, 1).cpu())
     return torch.cat(batches).contiguous().numpy()
+
+
+def relative_heights(n_slices: int) -> Tensor:
+    """How high each slice of a scan lies: (n_slices,) float32 from -1 to 1; 0 for a single one."""
+    return torch.linspace(-1, 1, n_slices) if n_slices > 1 else torch.zeros(n_slices)
+
+
+def with_position(images: Tensor, heights: Tensor) -> Tensor:
+    """Add a channel to (B, C, H, W) that holds one of the `heights` (B,) everywhere."""
+    return torch.cat([images, heights[:, None, None, None].expand(-1, 1, *images.shape[2:])], dim=1)
 
 
 def _probabilities(logits: Tensor) -> Tensor:

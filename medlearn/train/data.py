@@ -1,6 +1,7 @@
-"""Cases made ready: the training slices on the device, the held-out cases in memory."""
+"""Cases made ready: the training set on the device, the held-out cases in memory."""
 
 import logging
+import math
 import time
 from collections.abc import Iterator, Sequence
 
@@ -9,51 +10,72 @@ import torch
 from torch import nn
 
 from ..errors import BadCasesError
-from ..inference import predict_slices, to_labels
+from ..inference import predict_prepared, to_labels
 from ..metrics import dice
 from ..preprocess import Preprocess
 from ..volume import Case
 from .config import TrainConfig
-from .sampler import SliceSampler
+from .sampler import PatchSampler, SliceSampler
 
 _log = logging.getLogger("medlearn.train")
 
 
 def fit_preprocess(model: nn.Module, cases: Sequence[Case], config: TrainConfig, labels: Sequence[str]) -> Preprocess:
-    """Pixel size and canvas from the training cases; the canvas can be halved at every level of the network."""
+    """Voxel size and canvas, or windows, from the training cases; they can be divided by the strides of the network."""
     return Preprocess.fit(
         (case.image for case in cases),
         spacing=config.spacing,
-        multiple=2 ** (len(model.config["widths"]) - 1),
+        multiple=_multiple(model, 3 if config.patch else 2),
+        patch=config.patch,
         labels=labels,
         adjacent_slices=config.adjacent_slices,
+        slice_position=config.slice_position,
         mirror=config.augment is not None and config.augment.flip > 0,
+        clahe_clip_limit=config.clahe_clip_limit,
+        curvature_flow=config.curvature_flow,
     )
 
 
-def load_slices(
-    cases: Sequence[Case], preprocess: Preprocess, config: TrainConfig, device: torch.device
-) -> SliceSampler:
-    """Pre-process every case once and put its slices on the device."""
+def _multiple(model: nn.Module, n_axes: int) -> int | tuple[int, ...]:
+    """By how much the coarsest level of the network is coarser than the image, for each axis."""
+    strides = getattr(model, "strides", None)
+    if strides is None or len(strides[0]) != n_axes:
+        return 2 ** (len(model.config["widths"]) - 1)
+    return tuple(math.prod(axis) for axis in zip(*strides, strict=True))
+
+
+def load_cases(
+    cases: Sequence[Case],
+    preprocess: Preprocess,
+    config: TrainConfig,
+    device: torch.device,
+    *,
+    any_labels: bool = False,
+) -> SliceSampler | PatchSampler:
+    """Pre-process every case once and put all of them on the device; `any_labels` are for objectives of one's own."""
     images, masks = [], []
     for case in _with_masks(cases):
-        if (highest := case.mask.array.max()) > len(preprocess.labels):
+        highest = case.mask.array.max()
+        if highest > len(preprocess.labels) and not any_labels:
             raise ValueError(
                 f"case {case.id} holds label {highest}, but there are {len(preprocess.labels)} to learn; "
                 "medlearn.cases(..., labels={...}) chooses and merges labels"
             )
+        if highest > 255:
+            raise ValueError(f"case {case.id} holds label {highest}; training takes labels up to 255")
         images.append(preprocess.image(case.image).astype(np.float16))
         masks.append(preprocess.mask(case.mask))
-    _log.info(
-        "%d slices of %d cases, %d×%d pixels of %.3g mm",
-        sum(map(len, images)),
-        len(images),
-        *preprocess.canvas,
-        preprocess.spacing[1],
-    )
-    return SliceSampler(
-        images, masks, adjacent_slices=config.adjacent_slices, foreground=config.foreground, device=device
-    )
+    what = f"patches of {len(images)} volumes" if preprocess.patch else f"slices of {len(images)} cases"
+    if preprocess.patch:
+        sampler = PatchSampler(images, masks, patch=preprocess.patch, foreground=config.foreground, device=device)
+    else:
+        sampler = SliceSampler(
+            images, masks, adjacent_slices=config.adjacent_slices, foreground=config.foreground, device=device
+        )
+    size = "×".join(map(str, preprocess.shape))
+    spacing = " × ".join(f"{s:.3g}" for s in preprocess.spacing[-3 if preprocess.patch else -1 :])
+    _log.info("%d %s, %s %s of %s mm", len(sampler), what, size, "voxels" if preprocess.patch else "pixels", spacing)
+    return sampler
 
 
 def _with_masks(cases: Sequence[Case]) -> Iterator[Case]:
@@ -66,10 +88,10 @@ def _with_masks(cases: Sequence[Case]) -> Iterator[Case]:
 class Validation:
     """The held-out cases, pre-processed once; their Dice is measured on their own grids."""
 
-    def __init__(self, cases: Sequence[Case], preprocess: Preprocess):
-        self.preprocess = preprocess
+    def __init__(self, cases: Sequence[Case], preprocess: Preprocess, postprocess: dict | None = None):
+        self.preprocess, self.postprocess = preprocess, postprocess or {}
         self.cases = [(case, preprocess.image(case.image).astype(np.float16)) for case in _with_masks(cases)]
-        self.n_slices = sum(len(slices) for _, slices in self.cases)
+        self.n_slices = sum(len(prepared) for _, prepared in self.cases)
         self._times: list[float] = []
 
     @property
@@ -86,11 +108,10 @@ class Validation:
         """Mean over cases and labels."""
         started = time.monotonic()
         scores = []
-        for case, slices in self.cases:
-            probabilities = predict_slices(
-                model, slices, adjacent_slices=self.preprocess.adjacent_slices, precision=precision
-            )
-            pred = to_labels(self.preprocess.restore(probabilities, case.image)).array
+        for case, prepared in self.cases:
+            probabilities = predict_prepared(model, self.preprocess, prepared, precision=precision)
+            probabilities = self.preprocess.restore(probabilities, case.image)
+            pred = to_labels(probabilities, **self.postprocess).array
             labels = range(1, len(self.preprocess.labels) + 1)
             scores += [dice(pred == k, case.mask.array == k) for k in labels]
         self._times.append(time.monotonic() - started)

@@ -14,20 +14,22 @@ import torch
 from torch import Tensor, nn
 
 from ..checkpoint import save_checkpoint
-from ..inference import autocast
+from ..inference import autocast, with_position
 from ..io.files import replacing, write_text
 from ..plots import plot_curves
 from ..preprocess import Preprocess
 from ..volume import Case
 from . import distributed
+from .compile import compiled
 from .config import TrainConfig
-from .data import Validation, fit_preprocess, load_slices
+from .data import Validation, fit_preprocess, load_cases
 from .objective import Objective, learning_rate, make_optimizer, segmentation_objective
 from .plan import make_plan, open_folder
 from .precision import choose_arithmetic
 from .progress import Bar, Clock, interrupt_flag
 from .run import CONFIG_FILE, CURVES_FILE, HISTORY_FILE, LOG_FILE, MODEL_FILE, STATE_FILE, Run
 from .sampler import generator
+from .tensorboard import Board
 
 _log = logging.getLogger("medlearn.train")
 
@@ -44,7 +46,7 @@ def fit(
     progress: bool = True,
     on_validation: Callable[[nn.Module, Preprocess, float], None] | None = None,
 ) -> Run:
-    """Train a segmentation network on the slices of `cases`.
+    """Train a segmentation network on the slices or volumes of `cases`.
 
     Started by torchrun, all processes train together, each on its slice of every batch. `out` is then a folder that all
     of them see; only rank 0 writes into it, predicts the held-out cases and shows progress. Batch normalization takes
@@ -54,14 +56,15 @@ def fit(
     Parameters
     ----------
     model : nn.Module
-        With a ``config`` that `medlearn.nn.build` understands; trained in place.
+        With a ``config`` that `medlearn.nn.build` understands; trained in place. One for volumes (``ndim=3``) wants
+        `TrainConfig.patch`.
     cases, held_out : sequence of Case
         With masks of labels 0 ... K. Held-out cases are never trained on; their Dice is written down as training goes
         on. It chooses nothing: the weights that are kept are the averaged ones of the last step.
     config : TrainConfig, optional
     objective : callable
-        ``objective(model, images, labels) -> loss`` with images (B, C, H, W) and labels (B, H, W); the loss is a mean
-        over B. Dice plus cross-entropy where it is not given.
+        ``objective(model, images, labels) -> loss`` with images (B, C, [D,] H, W) and labels (B, [D,] H, W), whatever
+        numbers up to 255 the masks hold; the loss is a mean over B. `TrainConfig.loss` where it is not given.
     out : path
         Folder of the run. An existing one is refused unless `resume`.
     resume : bool or "auto"
@@ -91,25 +94,27 @@ def fit(
         If the loss or the weights are no longer finite. The message names the step; the last averaged weights that were
         finite are in the folder.
     """
-    config = config or TrainConfig()
-    objective = objective or partial(segmentation_objective, dice_batch=config.dice_batch)
+    config, own_objective = config or TrainConfig(), objective is not None
+    objective = objective or partial(segmentation_objective, loss=config.loss, dice_batch=config.dice_batch)
     if distributed.restarted():
         resume = resume or "auto"
     out = Path(out)
     with distributed.process_group(), _keep_random_state():
         main = distributed.rank() == 0
-        plan = make_plan(model, cases, held_out, config)
+        plan = make_plan(model, cases, held_out, config, own_objective=own_objective)
         device = distributed.own_device(config.device)
         stored = distributed.from_rank_0(lambda: open_folder(out, plan, resume))
         with _log_to(out / LOG_FILE) if main else nullcontext():
             preprocess = fit_preprocess(model, cases, config, tuple(plan["labels"]))
-            sampler = load_slices(cases, preprocess, config, device)
-            validation = Validation(held_out if main else (), preprocess)
+            sampler = load_cases(cases, preprocess, config, device, any_labels=own_objective)
+            validation = Validation(held_out if main else (), preprocess, config.postprocess)
             model.to(device)
             distributed.share_weights(model)
             settled = stored
             if not stored:
-                example, _ = sampler.gather(torch.arange(config.batch_size) % len(sampler))
+                example, _ = draw_samples(
+                    sampler, config, torch.rand(config.batch_size, sampler.n_draw, generator=generator(0, 0))
+                )
                 settled = distributed.from_rank_0(lambda: choose_arithmetic(model, example, config.precision))
                 plan |= {"precision": settled[0], "memory_format": str(settled[1]), "device": str(device)}
             training = Training(model, sampler, preprocess, validation, config, objective, *settled)
@@ -130,6 +135,7 @@ class Training:
     def __init__(self, model, sampler, preprocess, validation, config, objective, precision, memory_format):
         self.model = model.to(memory_format=memory_format).train()
         self.ema = copy.deepcopy(model).eval().requires_grad_(False)
+        self.fast_model = compiled(self.model, config.compile)
         pairs = zip(self.ema.state_dict().values(), self.model.state_dict().values(), strict=True)
         self._averaged, self._trained = zip(*((a, b) for a, b in pairs if a.is_floating_point()), strict=True)
         self.sampler, self.preprocess, self.validation = sampler, preprocess, validation
@@ -140,12 +146,13 @@ class Training:
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "fp16")
         self.clock = Clock()
         self.step, self.history = 0, []
+        self.board: Board | None = None
         self.loss_sum, self.loss_count = torch.zeros((), device=self.device), 0
         self.losses: list[Tensor] = []  # of the steps since the last look at them, on the device
         self.good: tuple[int, list[Tensor]] | None = None  # a step and its averaged weights, all finite
         self.own = distributed.own_slice(config.batch_size)
         self.parts = 1  # in how many parts this process computes its slice of a batch
-        self.steps_per_epoch = math.ceil(len(sampler) / config.batch_size)
+        self.steps_per_epoch = math.ceil((config.samples_per_epoch or len(sampler)) / config.batch_size)
 
     @property
     def share(self) -> float:
@@ -182,6 +189,8 @@ class Training:
         main = distributed.rank() == 0
         self.clock.start(self.clock.elapsed)
         saved, bar = self.clock.elapsed, Bar(progress and main)
+        if self.config.tensorboard and main:
+            self.board = Board(out / "tensorboard", after_step=self.step)
         validated = math.floor(self.share * self.config.validations)
         with interrupt_flag() as interrupted:
             while True:
@@ -235,18 +244,18 @@ class Training:
         self._average()
 
     def draw_batch(self) -> tuple[Tensor, Tensor]:
-        """Images (B, C, H, W) and labels (B, H, W) of the current step, augmented, on the device.
+        """Images (B, C, [D,] H, W) and labels (B, [D,] H, W) of the current step, augmented, on the device.
 
         Every process draws the random numbers of the whole batch, which costs little, and takes its own samples.
         """
-        config = self.config
-        shape, spacing = self.preprocess.canvas, self.preprocess.spacing
-        n_random = config.augment.n_random(shape, spacing) if config.augment else 0
-        random = torch.rand(config.batch_size, 3 + n_random, generator=generator(config.seed, self.step))[self.own]
-        images, labels = self.sampler.gather(self.sampler.draw(random[:, :3]))
+        config, recipe, n_draw = self.config, self.preprocess, self.sampler.n_draw
+        n_random = config.augment.n_random(recipe.shape, recipe.spacing) if config.augment else 0
+        random = torch.rand(config.batch_size, n_draw + n_random, generator=generator(config.seed, self.step))[self.own]
+        change = None
         if config.augment:
-            random = random[:, 3:].to(self.device, non_blocking=True)
-            images, labels = config.augment(images, labels, random, spacing)
+            own_random = random[:, n_draw:].to(self.device, non_blocking=True)
+            change = partial(config.augment, random=own_random, spacing=recipe.spacing)
+        images, labels = draw_samples(self.sampler, config, random[:, :n_draw], change)
         return images.contiguous(memory_format=self.memory_format), labels
 
     def gradients(self, images: Tensor, labels: Tensor) -> Tensor:
@@ -278,7 +287,7 @@ class Training:
 
     def _backward(self, images: Tensor, labels: Tensor) -> Tensor:
         with autocast(self.device, self.precision):
-            loss = self.objective(self.model, images, labels)
+            loss = self.objective(self.fast_model, images, labels)
         loss = loss * (len(images) / self.config.batch_size)
         self.scaler.scale(loss).backward()
         return loss.detach()
@@ -355,6 +364,8 @@ class Training:
         columns = ["epoch", "step", "seconds", "learning_rate", "train_loss", "val_dice"]
         history = pd.DataFrame(self.history, columns=columns)
         write_text(out / HISTORY_FILE, history.to_csv(index=False))
+        if self.board:
+            self.board.update(self.history)
         return history
 
     def save(self, out: Path) -> None:
@@ -389,6 +400,17 @@ class Training:
         self.parts = state.get("parts", 1)
         self.clock.start(state["seconds"])
         _log.info("resumed at step %d, after %.1f s", self.step, state["seconds"])
+
+
+def draw_samples(sampler, config: TrainConfig, random: Tensor, change=None) -> tuple[Tensor, Tensor]:
+    """Images and labels that uniform numbers (B, n_draw) choose, changed by `change(images, labels)`."""
+    index = sampler.draw(random)
+    images, labels = sampler.gather(index)
+    if change:
+        images, labels = change(images, labels)
+    if config.slice_position:  # after the changes: a height is no gray value
+        images = with_position(images, sampler.heights_of(index))
+    return images, labels
 
 
 @contextmanager

@@ -2,18 +2,21 @@
 
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..nn import dice_ce_loss
+from ..nn import cross_entropy_loss, dice_ce_loss, dice_loss
 from .config import TrainConfig
 
 Objective = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
-def segmentation_objective(model: nn.Module, images: Tensor, labels: Tensor, *, dice_batch: bool = True) -> Tensor:
+def segmentation_objective(
+    model: nn.Module, images: Tensor, labels: Tensor, *, loss: str = "dice_ce", dice_batch: bool = True
+) -> Tensor:
     """Dice plus cross-entropy of the model's logits: the default of `fit`.
 
     A network that was built with ``deep_supervision`` is judged at every level of its decoder: level i counts 1/2^i,
@@ -22,16 +25,22 @@ def segmentation_objective(model: nn.Module, images: Tensor, labels: Tensor, *, 
     Parameters
     ----------
     model : nn.Module
-    images : (B, C, H, W) Tensor
-    labels : (B, H, W) Tensor
+    images : (B, C, [D,] H, W) Tensor
+    labels : (B, [D,] H, W) Tensor
+    loss : {"dice_ce", "dice", "cross_entropy"}
     dice_batch : bool
         One Dice over the whole batch, or one per image.
     """
+    loss_of = {
+        "dice_ce": partial(dice_ce_loss, batch=dice_batch),
+        "dice": partial(dice_loss, batch=dice_batch),
+        "cross_entropy": cross_entropy_loss,
+    }[loss]
     if not model.config.get("deep_supervision"):
-        return dice_ce_loss(model(images), labels, batch=dice_batch)
+        return loss_of(model(images), labels)
     scales = model.forward_scales(images)
     weights = [0.5**i for i in range(len(scales))]
-    losses = [dice_ce_loss(logits, _shrink(labels, logits.shape[2:]), batch=dice_batch) for logits in scales]
+    losses = [loss_of(logits, _shrink(labels, logits.shape[2:])) for logits in scales]
     return sum(w * loss for w, loss in zip(weights, losses, strict=True)) / sum(weights)
 
 

@@ -13,23 +13,44 @@ from .config import TrainConfig
 from .run import CONFIG_FILE, CURVES_FILE, HISTORY_FILE, LOG_FILE, MODEL_FILE, STATE_FILE
 
 
-def make_plan(model: nn.Module, cases: Sequence[Case], held_out: Sequence[Case], config: TrainConfig) -> dict:
-    """What a run is made of; two runs with the same plan give the same weights."""
+def make_plan(
+    model: nn.Module,
+    cases: Sequence[Case],
+    held_out: Sequence[Case],
+    config: TrainConfig,
+    *,
+    own_objective: bool = False,
+) -> dict:
+    """What a run is made of; two runs with the same plan give the same weights.
+
+    With an objective of one's own the masks may hold any labels, and the model may do something else with them than
+    segmenting.
+    """
     if not len(cases):
         raise ValueError("there is no case to train on")
-    channels, wanted = model.config["in_channels"], 1 + 2 * config.adjacent_slices
+    ndim = model.config.get("ndim", 2)
+    if ndim != (3 if config.patch else 2):
+        wanted = "patch=(z, y, x)" if ndim == 3 else "no patch"
+        raise ValueError(f"the model works in {ndim}-D: the configuration needs {wanted}, not patch={config.patch}")
+    channels, wanted = model.config["in_channels"], config.n_channels
     if channels != wanted:
+        position = " and slice_position" if config.slice_position else ""
         raise ValueError(
-            f"adjacent_slices={config.adjacent_slices} gives {wanted} channel(s), "
+            f"adjacent_slices={config.adjacent_slices}{position} gives {wanted} channel(s), "
             f"but the model has in_channels={channels}"
         )
     if shared := set(_ids(cases)) & set(_ids(held_out)):
         raise ValueError(f"these cases are both trained on and held out: {', '.join(sorted(shared))}")
-    n_labels = max(model.config["out_channels"] - 1, 1)
+    if held_out and "out_channels" not in model.config:
+        raise ValueError(
+            f"held-out cases are predicted as a segmentation, which {type(model).__name__} does not give: train it "
+            "with held_out=() and measure it yourself"
+        )
+    n_labels = max(model.config.get("out_channels", 1) - 1, 1)
     labels = getattr(cases, "labels", None) or {
         "foreground" if n_labels == 1 else f"label{k}": [k] for k in range(1, n_labels + 1)
     }
-    if len(labels) != n_labels:
+    if len(labels) != n_labels and not own_objective:
         raise ValueError(
             f"the cases have {len(labels)} label(s) ({', '.join(labels)}): the model needs out_channels="
             f"{1 if len(labels) == 1 else len(labels) + 1}, not {model.config['out_channels']}"

@@ -25,24 +25,25 @@ def choose_arithmetic(model: nn.Module, images: torch.Tensor, precision: str) ->
     ----------
     model : nn.Module
         On its device; not changed.
-    images : (B, C, H, W) Tensor
+    images : (B, C, [D,] H, W) Tensor
         One batch of the real size, on the same device.
     precision : str
         "auto", or the one to keep.
     """
     device = images.device
+    channels_last = torch.channels_last_3d if images.ndim == 5 else torch.channels_last
     if precision != "auto":
-        return precision, torch.channels_last
+        return precision, channels_last
     if device.type == "cuda":
         native = torch.cuda.get_device_capability(device) >= (8, 0)
-        return ("bf16" if native else "fp16"), torch.channels_last
-    if device.type != "cpu":
-        return "fp32", torch.channels_last
+        return ("bf16" if native else "fp16"), channels_last
+    if device.type != "cpu" or not _has_forward(model):
+        return "fp32", channels_last
     probe = images[:2]  # the wrong type can take many seconds for a whole batch
-    seconds = {precision: _seconds(model, probe, precision, torch.channels_last) for precision in ("fp32", "bf16")}
+    seconds = {precision: _seconds(model, probe, precision, channels_last) for precision in ("fp32", "bf16")}
     precision = "bf16" if seconds["bf16"] * _CLEARLY < seconds["fp32"] else "fp32"
     plain = _seconds(model, probe, precision, torch.contiguous_format)
-    layout = torch.contiguous_format if plain * _CLEARLY < seconds[precision] else torch.channels_last
+    layout = torch.contiguous_format if plain * _CLEARLY < seconds[precision] else channels_last
     _log.info(
         "a small step takes %.0f ms in fp32, %.0f ms in bf16: training in %s, %s",
         *(1e3 * s for s in seconds.values()),
@@ -50,6 +51,11 @@ def choose_arithmetic(model: nn.Module, images: torch.Tensor, precision: str) ->
         str(layout).removeprefix("torch."),
     )
     return precision, layout
+
+
+def _has_forward(model: nn.Module) -> bool:
+    """Whether the model can be called; a detector such as Mask R-CNN only knows its loss."""
+    return type(model).forward is not nn.Module.forward
 
 
 def _seconds(
