@@ -112,12 +112,31 @@ class Augment:
             of the image the image repeats its border and the label is 0.
         """
         shape = images.shape[2:]
-        parts = self._parts(shape, spacing)
-        draws = dict(zip(parts, random.split(list(parts.values()), dim=1), strict=True))
+        draws = self._draws(random, shape, spacing)
         matrices = self._matrices(draws["plane"], draws["z"], shape, spacing)
         images, labels = warp(images, labels, matrices, self._displacement(draws["elastic"], shape, spacing))
         images = self._intensity(images, draws["gray"], draws["bias"])
         return self._quality(images, draws["quality"], spacing), labels
+
+    def displacement(self, random: Tensor, shape: Sequence[int], spacing: Sequence[float]) -> Tensor:
+        """Where each voxel of the result is taken from: input minus output position, all motions composed.
+
+        Returns
+        -------
+        (B, [D,] H, W, n) Tensor
+            In mm, (x, y[, z]) last.
+        """
+        draws = self._draws(random, shape, spacing)
+        matrices = self._matrices(draws["plane"], draws["z"], shape, spacing)
+        matrices = matrices - torch.eye(*matrices.shape[1:]).to(matrices)  # what is left is motion
+        moved = F.affine_grid(matrices, [len(random), 1, *shape], align_corners=False)
+        elastic = self._displacement(draws["elastic"], shape, spacing)
+        return (moved if elastic is None else moved + elastic) * _half_widths(shape, spacing, random)
+
+    def _draws(self, random: Tensor, shape: Sequence[int], spacing: Sequence[float]) -> dict[str, Tensor]:
+        """The numbers of each kind of change."""
+        parts = self._parts(shape, spacing)
+        return dict(zip(parts, random.split(list(parts.values()), dim=1), strict=True))
 
     def _parts(self, shape: Sequence[int], spacing: Sequence[float]) -> dict[str, int]:
         """How many numbers each kind of change needs."""
@@ -156,10 +175,7 @@ class Augment:
         points = torch.erfinv((2 * random - 1).clamp(-0.9999, 0.9999)) * (sqrt(2) * std)
         limit = _FOLD_FREE * self.elastic_grid_mm
         field = points.clamp(-limit, limit).view(-1, ndim, *self._control_points(shape, spacing))
-        for n, s in zip(shape, spacing, strict=True):  # a cubic B-spline is separable
-            weights = _bspline_weights(n, s / self.elastic_grid_mm, field.shape[2]).to(field)
-            field = torch.tensordot(field, weights, dims=([2], [1]))  # the axis goes to the end: all come round
-        return field.movedim(1, -1) / _half_widths(shape, spacing, random)
+        return spline_field(field, shape, spacing, self.elastic_grid_mm) / _half_widths(shape, spacing, random)
 
     def _intensity(self, images: Tensor, gray: Tensor, bias: Tensor) -> Tensor:
         axes = tuple(range(1, images.ndim))
@@ -222,6 +238,51 @@ def warp(images: Tensor, labels: Tensor, matrices: Tensor, displacement: Tensor 
     images = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     moved = F.grid_sample(labels[:, None].to(images.dtype), grid, mode="nearest", align_corners=False)
     return images, moved[:, 0].to(labels.dtype)
+
+
+def spline_field(points: Tensor, shape: Sequence[int], spacing: Sequence[float], grid_mm: float) -> Tensor:
+    """Interpolate control points by a uniform cubic B-spline.
+
+    Parameters
+    ----------
+    points : (B, n, [Z,] Y, X) Tensor
+        Displacements of the control points, in any unit; along each axis ceil(size in mm / grid_mm) + 3 of them.
+    shape : ([D,] H, W)
+    spacing : ([z,] y, x)
+        Voxel size in mm.
+    grid_mm : float
+        Distance of the control points.
+
+    Returns
+    -------
+    (B, [D,] H, W, n) Tensor
+    """
+    for n, s in zip(shape, spacing, strict=True):  # a cubic B-spline is separable
+        weights = _bspline_weights(n, s / grid_mm, points.shape[2]).to(points)
+        points = torch.tensordot(points, weights, dims=([2], [1]))  # the axis goes to the end: all come round
+    return points.movedim(1, -1)
+
+
+def jacobian_determinant(displacement: Tensor, spacing: Sequence[float]) -> Tensor:
+    """Determinant of the Jacobian of x → x + displacement(x), by finite differences.
+
+    Above 1 the map takes its voxels from further apart, so that content shrinks; at 0 and below it folds.
+
+    Parameters
+    ----------
+    displacement : (B, [D,] H, W, n) Tensor
+        In mm, (x, y[, z]) last, as `Augment.displacement` returns it.
+    spacing : ([z,] y, x)
+        Voxel size in mm.
+
+    Returns
+    -------
+    (B, [D,] H, W) Tensor
+    """
+    n = len(spacing)
+    field = displacement.flip(-1)  # ([z,] y, x), as the axes are ordered
+    slopes = torch.stack(torch.gradient(field, spacing=list(spacing), dim=list(range(1, n + 1))), dim=-1)
+    return torch.linalg.det(slopes + torch.eye(n).to(slopes))
 
 
 def _half_widths(shape: Sequence[int], spacing: Sequence[float], like: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from medlearn.augment import Augment, _white_noise, warp
+from medlearn.augment import Augment, _white_noise, jacobian_determinant, spline_field, warp
 
 NONE = replace(Augment().scaled(0), flip=0)
 SPACING = (1.0, 0.5)
@@ -156,6 +156,40 @@ def test_elastic_displacement_never_folds(ndim):
     jacobian = torch.linalg.det(slopes + torch.eye(ndim))
     assert jacobian.min() > 0
     assert jacobian.std() > 0.2  # and yet it is strong
+
+
+@pytest.mark.parametrize("ndim", [2, 3])
+def test_displacement_says_where_the_image_was_taken_from(ndim):
+    """An image that holds its own coordinates in mm shows the displacement after the warp."""
+    shape, spacing = ((56, 64), SPACING_3D[1:]) if ndim == 2 else ((14, 56, 64), SPACING_3D)
+    augment = replace(NONE, rotation_deg=20.0, scale=0.1, translation_mm=2.0, elastic_mm=1.0)
+    random = uniform(2, 3, augment, shape, spacing)
+    axes = [(torch.arange(n) - (n - 1) / 2) * s for n, s in zip(shape, spacing, strict=True)]
+    position = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1])  # (x, y[, z]) first
+    moved, _ = augment(position.expand(2, *position.shape), torch.zeros(2, *shape), random, spacing)
+    found = (moved - position).movedim(1, -1)
+    inside = (slice(None), *[slice(n // 4, -n // 4) for n in shape])
+    expected = augment.displacement(random, shape, spacing)
+    torch.testing.assert_close(found[inside], expected[inside], atol=2e-3, rtol=0)
+    assert expected.abs().max() > 3
+
+
+def test_jacobian_determinant_of_known_maps():
+    shape, spacing = (20, 30), (2.0, 0.5)
+    y, x = torch.meshgrid(torch.arange(20) * 2.0, torch.arange(30) * 0.5, indexing="ij")
+    for u, v, determinant in ((0 * x, 0 * y, 1.0), (0.2 * x, 0 * y, 1.2), (0.3 * y, 0 * y, 1.0), (-1.5 * x, y, -1.0)):
+        found = jacobian_determinant(torch.stack([u, v], dim=-1)[None], spacing)
+        assert found.shape == (1, *shape)
+        torch.testing.assert_close(found, torch.full_like(found, determinant), atol=1e-5, rtol=0)
+
+
+def test_spline_of_equal_control_points_is_constant_and_free_ones_fold():
+    shape, spacing = (40, 50), (1.0, 1.2)
+    assert torch.allclose(spline_field(torch.full((1, 2, 7, 9), 3.0), shape, spacing, 10.0), torch.tensor(3.0))
+    points = 15 * torch.randn(1, 2, 7, 9, generator=torch.Generator().manual_seed(0))
+    field = [spline_field(p, shape, spacing, 10.0) for p in (points, points.clamp(-4, 4))]
+    free, held = (jacobian_determinant(f, spacing).min().item() for f in field)
+    assert free < 0 < held
 
 
 def test_elastic_of_one_sample_depends_on_its_own_numbers_alone():

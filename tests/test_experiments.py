@@ -131,3 +131,27 @@ def test_chapter_13_quotes_the_stored_table():
         assert f"{step['difference']:.3f}" in chapter
         assert all(f"{end:.3f}" in chapter for end in step["interval"])
         assert f"better in {step['better_in']} of" in chapter
+
+
+# chapter 11, the dial
+
+
+@pytest.mark.parametrize(
+    ("quoted_as", "stored_as"),
+    [("dial_held_out", "dice_held_out"), ("dial_training", "dice_training"), ("dial_auc", "auc")],
+)
+def test_chapter_11_quotes_the_stored_dial(quoted_as, stored_as):
+    stored = json.loads((BOOK / "results" / "11_augmentation.json").read_text("utf-8"))
+    assert literal("11_augmentation", quoted_as) == {
+        float(strength): pytest.approx(values, abs=0.0051) for strength, values in stored[stored_as].items()
+    }
+    assert len(stored["seeds"]) == 5
+    assert stored["patients"] == {"training": 2, "held_out": 12, "classifier": 24}
+
+
+def test_chapter_11_claims_what_the_stored_dial_shows():
+    stored = json.loads((BOOK / "results" / "11_augmentation.json").read_text("utf-8"))
+    held_out, auc = stored["dice_held_out"], stored["auc"]
+    assert all(some > none for some, none in zip(held_out["1"], held_out["0"], strict=True)), "with every seed"
+    assert min(min(auc[strength]) for strength in auc if strength != "0") > 0.9
+    assert np.mean(held_out["4"]) < np.mean(held_out["2"]) - 0.2

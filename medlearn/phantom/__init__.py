@@ -16,8 +16,11 @@ from ._mri import Tissue as Tissue
 from ._nuclei import nuclei as nuclei
 from ._prostate import prostate as prostate
 from ._prostate import prostate_anatomy as prostate_anatomy
+from ._tissue import CHEST_PROPERTIES as CHEST_PROPERTIES
+from ._tissue import tissue_map as tissue_map
 
 __all__ = [
+    "CHEST_PROPERTIES",
     "CHEST_TISSUES",
     "GLAND",
     "TISSUES",
@@ -31,4 +34,5 @@ __all__ = [
     "nuclei",
     "prostate",
     "prostate_anatomy",
+    "tissue_map",
 ]

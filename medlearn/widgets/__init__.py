@@ -1,10 +1,12 @@
 """What students move: widgets that run in the browser, in JupyterLab as well as on a page without a kernel."""
 
 from ._base import Interval, Widget
+from .augment_explorer import AugmentExplorer
 from .clahe_explorer import ClaheExplorer
 from .denoise_explorer import DenoiseExplorer
 from .loss_field import LossField
 from .measure_bench import MeasureBench
+from .modality_lab import ModalityLab
 from .receptive_field_explorer import ReceptiveFieldExplorer
 from .region_grow_explorer import RegionGrowExplorer
 from .skip_switchboard import SkipSwitchboard
@@ -13,11 +15,13 @@ from .threshold_explorer import ThresholdExplorer
 from .viewer3d import view3d
 
 __all__ = [
+    "AugmentExplorer",
     "ClaheExplorer",
     "DenoiseExplorer",
     "Interval",
     "LossField",
     "MeasureBench",
+    "ModalityLab",
     "ReceptiveFieldExplorer",
     "RegionGrowExplorer",
     "SkipSwitchboard",
