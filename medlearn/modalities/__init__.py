@@ -8,4 +8,6 @@ endoscopy). The modules know nothing of the built-in bodies and are loaded when 
 
 import lazy_loader as _lazy
 
-__getattr__, __dir__, __all__ = _lazy.attach(__name__, submodules=["ct", "mri", "nuclear", "optical", "ultrasound", "xray"])
+__getattr__, __dir__, __all__ = _lazy.attach(
+    __name__, submodules=["ct", "mri", "nuclear", "optical", "ultrasound", "xray"]
+)
