@@ -214,17 +214,21 @@ def spect_sinogram(
     Returns
     -------
     ndarray of float64, (views, detectors)
-        As many detectors as the picture has columns.
+        As many detectors as `ct.radon` has by default.
     """
     activity = check_array("activity", activity, "rows, columns", np.float64)
     check_positive("pixel_mm", pixel_mm, "mm")
     n = activity.shape[0]
     if activity.shape[1] != n:
         raise ValueError(f"activity must be square, to be turned; got shape {activity.shape}")
-    mu = None if mu_per_mm is None else _same_shape(mu_per_mm, activity, "rows, columns")
-    depth = orbit_mm - (np.arange(n) - (n - 1) / 2) * pixel_mm  # of each row when the camera is below
-    if depth.min() < 0:
+    if not orbit_mm >= n * pixel_mm / 2:
         raise ValueError(f"orbit_mm must leave room for the picture, {n * pixel_mm / 2:.0f} mm or more; got {orbit_mm}")
+    mu = None if mu_per_mm is None else _same_shape(mu_per_mm, activity, "rows, columns")
+    n_detectors = _n_detectors(activity.shape)
+    before, after = (n_detectors - n) // 2, n_detectors - n - (n_detectors - n) // 2
+    activity, mu = (None if a is None else np.pad(a, (before, after)) for a in (activity, mu))  # room for the corners
+    n = n_detectors
+    depth = np.maximum(orbit_mm - (np.arange(n) - (n - 1) / 2) * pixel_mm, 0)  # of each row when the camera is below
     widths = np.hypot(collimator_resolution_mm(depth, hole_mm=hole_mm, length_mm=length_mm), intrinsic_mm)
     views = []
     for angle in np.atleast_1d(angles_deg):
@@ -364,7 +368,7 @@ def system_matrix(angles_deg: ArrayLike, *, shape: Sequence[int], pixel_mm: floa
 
 @lru_cache(maxsize=4)
 def _system_matrix(angles: tuple[float, ...], shape: tuple[int, int], pixel_mm: float) -> sparse.csr_array:
-    n_detectors = ct.radon(np.zeros(shape), [0.0]).shape[1]
+    n_detectors = _n_detectors(shape)
     y, x = (np.arange(n) - (n - 1) / 2 for n in shape)
     pixels = np.arange(shape[0] * shape[1])
     rows, columns, weights = [], [], []
@@ -473,6 +477,11 @@ def _same_shape(array: ArrayLike, reference: ArrayLike, axes: str) -> np.ndarray
     if array.shape != np.shape(reference):
         raise ValueError(f"the arrays must have one shape, ({axes}); got {np.shape(reference)} and {array.shape}")
     return check_not_negative("mu_per_mm", array, "1/mm")
+
+
+def _n_detectors(shape: tuple[int, int]) -> int:
+    """As many as `ct.radon` has by default."""
+    return ct._n_detectors(None, shape)
 
 
 def _escape(mu: np.ndarray, step_mm: float, axis: int) -> np.ndarray:
