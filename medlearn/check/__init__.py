@@ -10,6 +10,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
     __name__,
     submod_attrs={
         "chapter00": ["dice_by_hand", "gland_volume", "held_out_slices"],
+        "chapter01": ["average_precision_by_hand", "balanced_accuracy", "box_overlap", "largest_box"],
         "chapter02a": [
             "arriving_photons",
             "photons_for_noise",
@@ -17,6 +18,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
             "stored_to_hounsfield",
             "thickness_mm",
         ],
+        "chapter02c": ["camera_width", "corrected_pairs", "mlem_round", "t_of_answer"],
         "chapter03": ["read_raw", "slice_spacing", "stack_order", "voxel_to_world"],
         "chapter04": ["gland_share", "is_right_file", "may_share", "patient_folds"],
         "chapter05": ["grow", "honest_tolerance", "otsu"],
