@@ -4,6 +4,7 @@ from . import modalities as modalities
 from . import phantom as phantom
 from . import plots as plots
 from . import promise12 as promise12
+from . import tasks as tasks
 from . import widgets as widgets
 from .augment import Augment as Augment
 from .checkpoint import load_checkpoint as load_checkpoint

@@ -70,8 +70,10 @@ def pretrained(name: str) -> tuple[nn.Module, Preprocess]:
     Parameters
     ----------
     name : str
-        ``"prostate-phantom"``: a 2-D U-Net trained on the built-in prostate phantom. ``medlearn/weights/README.md``
-        says with which command, and how good it is.
+        ``"prostate-phantom"``: a 2-D U-Net trained on the built-in prostate phantom. ``"nodule-classification"``,
+        ``"nodule-localization"``, ``"nodule-detection"``, ``"nodule-segmentation"``: the four vision tasks of
+        `medlearn.tasks` on slices of the built-in chest. ``medlearn/weights/README.md`` says with which commands they
+        were made, and how good they are.
 
     Returns
     -------

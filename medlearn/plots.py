@@ -8,13 +8,14 @@ are told apart by line style as well as by color.
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from io import BytesIO
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Patch, Rectangle
 from matplotlib.path import Path
 
 from .errors import check_choice
@@ -232,6 +233,69 @@ def draw_network(summary: "Summary") -> Figure:
         f"{summary.multiply_adds / 1e9:,.2f} billion multiply-adds",
         fontsize=10,
     )
+    return figure
+
+
+#: How `draw_flow` draws a box: color and outline by who acts.
+ACTORS = {
+    "data": {"fc": "white", "ls": "dotted", "boxstyle": "square,pad=0"},
+    "person": {"fc": "#F5DFB5", "ls": "solid", "boxstyle": "round,pad=0,rounding_size=0.16"},
+    "machine": {"fc": "#BFE0F5", "ls": "dashed", "boxstyle": "square,pad=0"},
+}
+
+
+def draw_flow(
+    rows: Mapping[str, Sequence[tuple[str, str] | None]], *, upward: Sequence[str] = (), width: float = 9.5
+) -> Figure:
+    """Draw who does what in which order: one row of boxes for each way of working.
+
+    Parameters
+    ----------
+    rows : mapping of title to boxes
+        A box is its text and who acts, one of `ACTORS`: "data" (dotted), "person" (rounded corners), "machine"
+        (dashed). None leaves a place empty. Arrows run from each box to the next one.
+    upward : sequence of titles
+        Rows whose boxes each point to the box above, and not to the next one.
+    width : float
+        Of the figure, in inches.
+
+    Returns
+    -------
+    matplotlib Figure
+    """
+    n = max(map(len, rows.values()))
+    figure = _Picture((width, 0.95 * len(rows) + 0.4))
+    axes = figure.subplots()
+    half = 0.43, 0.26
+    for row, (title, boxes) in enumerate(rows.items()):
+        y = -row
+        above = title not in upward  # where arrows leave upward, the title stands below
+        axes.text(
+            -0.45, y + (0.34 if above else -0.34), title, fontsize=8, fontweight="bold", va="bottom" if above else "top"
+        )
+        places = [x for x, box in enumerate(boxes) if box]
+        for x in places:
+            text, actor = boxes[x]
+            check_choice("actor", actor, ACTORS)
+            style = {"ec": "black", "lw": 0.9, "mutation_aspect": 0.6} | ACTORS[actor]
+            axes.add_patch(FancyBboxPatch((x - half[0], y - half[1]), 2 * half[0], 2 * half[1], **style))
+            axes.text(x, y, text, ha="center", va="center", fontsize=7, linespacing=1.1)
+            if not above:
+                arrow = (x, y + half[1]), (x, y + 1 - half[1])
+                axes.add_patch(FancyArrowPatch(*arrow, arrowstyle="->", mutation_scale=9, ls="dashed", shrinkA=0))
+        if above:
+            for x0, x1 in pairwise(places):
+                arrow = (x0 + half[0], y), (x1 - half[0], y)
+                axes.add_patch(FancyArrowPatch(*arrow, arrowstyle="->", mutation_scale=9, shrinkA=0, shrinkB=0))
+    actors = {box[1] for boxes in rows.values() for box in boxes if box}
+    handles = [
+        Patch(fc=style["fc"], ls=style["ls"], ec="black", label=name)
+        for name, style in ACTORS.items()
+        if name in actors
+    ]
+    axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=len(handles), fontsize=7.5)
+    axes.set(xlim=(-0.55, n - 0.45), ylim=(-len(rows) + 0.45, 0.6))
+    axes.set_axis_off()
     return figure
 
 

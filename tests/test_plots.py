@@ -173,3 +173,15 @@ def test_picture_is_stable_and_pyplot_stays_out_of_it(image, mask):
     assert first == second
     if "matplotlib.pyplot" in sys.modules:
         assert sys.modules["matplotlib.pyplot"].get_fignums() == []
+
+
+def test_flow_draws_a_box_for_each_step_and_an_arrow_between_them():
+    rows = {"first": [("a", "person"), None, ("b", "machine")], "second": [("c", "data"), None, ("d", "data")]}
+    figure = plots.draw_flow(rows, upward=["second"])
+    [axes] = figure.axes
+    kinds = [type(patch).__name__ for patch in axes.patches]
+    assert kinds.count("FancyBboxPatch") == 4
+    assert kinds.count("FancyArrowPatch") == 1 + 2  # along the first row, and up from the second
+    assert {text.get_text() for text in axes.texts} == {"a", "b", "c", "d", "first", "second"}
+    with pytest.raises(ValueError, match="actor must be one of 'data', 'person', 'machine'; got 'robot'"):
+        plots.draw_flow({"row": [("a", "robot")]})

@@ -12,10 +12,11 @@ from .losses import (
 )
 from .mask_rcnn import Detections, MaskRCNN
 from .unet import UNet
+from .vision import VisionNet
 from .vnet import VNet
 
 #: `kind` in a model's ``config`` → class
-NETWORKS = {"unet": UNet, "vnet": VNet, "deeplabv3plus": DeepLabV3Plus, "mask_rcnn": MaskRCNN}
+NETWORKS = {"unet": UNet, "vnet": VNet, "deeplabv3plus": DeepLabV3Plus, "mask_rcnn": MaskRCNN, "vision": VisionNet}
 
 
 def build(config: dict):
@@ -32,6 +33,7 @@ __all__ = [
     "Summary",
     "UNet",
     "VNet",
+    "VisionNet",
     "build",
     "cross_entropy_loss",
     "dice_ce_loss",
