@@ -22,6 +22,10 @@ def test_same_seed_same_head():
     assert phantom.head_sites(4) == phantom.head_sites(4)
 
 
+def test_one_slice_is_enough():
+    assert phantom.head_anatomy(1, shape=(1, 64, 56), spacing=(5, 3, 3)).array.max() == LABEL["white_matter"]
+
+
 def test_layers_come_in_their_order(anatomy):
     middle = tuple(n // 2 for n in anatomy.shape)
     line = anatomy.array[middle[0], middle[1] + 6]  # from right to left

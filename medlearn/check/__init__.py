@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
             "stored_to_hounsfield",
             "thickness_mm",
         ],
+        "chapter02b": ["depth_and_velocity", "echo_amplitude", "echo_signal", "middle_rows"],
         "chapter02c": ["camera_width", "corrected_pairs", "mlem_round", "t_of_answer"],
         "chapter03": ["read_raw", "slice_spacing", "stack_order", "voxel_to_world"],
         "chapter04": ["gland_share", "is_right_file", "may_share", "patient_folds"],

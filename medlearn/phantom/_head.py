@@ -144,7 +144,8 @@ def head_anatomy(seed: int = 0, *, shape=SHAPE, spacing=SPACING) -> Volume:
     # the cortex: a ribbon below the surface, and along both walls of the furrows that cut into it
     inside = (RELATIVE_RADII["brain"] - depth) * np.mean(radii)  # mm below the surface of the brain
     field = smooth_noise(rng, axes, (11.0, 11.0, 11.0), extent=264.0)
-    slope = np.sqrt(sum(g**2 for g in np.gradient(field, *spacing))) + 1e-3
+    steep = [np.gradient(field, h, axis=axis) for axis, h in enumerate(spacing) if shape[axis] > 1]
+    slope = np.sqrt(sum(g**2 for g in steep)) + 1e-3
     furrow = np.where(inside < 22, np.abs(field) / slope, np.inf)  # mm from the middle of a furrow
     gap = np.where((z > -20) & (inside < 40), np.abs(x), np.inf)  # and from the gap between the hemispheres
     furrow = np.minimum(furrow, gap)
