@@ -9,6 +9,7 @@ from medlearn.modalities import ct, mri
 from medlearn.widgets import Interval, ModalityLab
 from medlearn.widgets.machines import NAMES, Curves, Picture, _bodies, body_through_machines, comparison, machine
 from medlearn.widgets.machines import angiography as angiography_machine
+from medlearn.widgets.machines import fmri as machine_fmri
 from medlearn.widgets.machines import ultrasound as ultrasound_machine
 
 
@@ -406,7 +407,7 @@ def test_pet_point_is_wider_with_range_crystal_and_ring():
     tissues = [nodule(nuclide=name) for name in machine("pet").controls["nuclide"]]  # from short to long range
     assert tissues == sorted(tissues, reverse=True)
     assert nodule(crystal_mm=2.0) > nodule(crystal_mm=12.0)
-    assert nodule(ring_mm=400) > nodule(ring_mm=1000, nuclide="fluorine-18")
+    assert nodule(ring_mm=400, crystal_mm=1.0) > nodule(ring_mm=1000, crystal_mm=1.0)
 
 
 def test_pet_without_correction_the_middle_is_dark():
@@ -484,3 +485,51 @@ def full_width(profile):
     """At half height, linear between samples."""
     fine = np.interp(np.linspace(0, len(profile) - 1, 100 * len(profile)), np.arange(len(profile)), profile)
     return np.count_nonzero(fine >= fine.max() / 2) / 100
+
+
+# ---- Functional measurements
+
+
+def t_map(**state):
+    return image("fmri", 1, **{"threshold": 0.0, **state})
+
+
+def test_fmri_more_scans_and_stronger_signals_raise_t_and_noise_lowers_it():
+    _, share, _ = machine_fmri._slice()
+    active = share > 0.5
+    for dial, settings in (
+        ("n_scans", (40, 100, 300)),
+        ("percent", (0.5, 2.5, 5.0)),
+        ("noise_percent", (10.0, 3.0, 0.5)),
+    ):
+        heights = [t_map(**{dial: value})[active].mean() for value in settings]
+        assert heights == sorted(heights), dial
+
+
+def test_fmri_a_higher_threshold_invents_less_and_misses_more():
+    _, share, _ = machine_fmri._slice()
+    maps = [image("fmri", 1, threshold=value) > 0 for value in (1.0, 3.0, 6.0)]
+    false, found = ([int((m & where).sum()) for m in maps] for where in (share == 0, share > 0.5))
+    assert false == sorted(false, reverse=True)
+    assert found == sorted(found, reverse=True)
+    assert false[0] > 50 > false[1]
+
+
+def test_eeg_deeper_dipoles_are_weaker_and_wider():
+    near, deep = (abs(image("eeg_meg", 0, depth_mm=depth, tilt_deg=0)) for depth in (20, 60))
+    assert near.max() > 3 * deep.max()
+    assert (near > near.max() / 2).mean() < (deep > deep.max() / 2).mean()
+
+
+def test_eeg_meg_a_radial_dipole_is_silent_for_meg_alone():
+    outward, along = (panels("eeg_meg", tilt_deg=tilt) for tilt in (0, 90))
+    assert abs(outward[1].array).max() < 1e-6 < abs(along[1].array).max()
+    assert abs(outward[0].array).max() > 5
+    assert outward[0].array.max() > -5 * outward[0].array.min(), "one pole"
+    assert along[0].array.max() == pytest.approx(-along[0].array.min(), rel=0.1), "two poles"
+
+
+def test_eeg_noise_hides_the_dipole_from_the_eeg_only():
+    clean, noisy = (panels("eeg_meg", noise_uv=noise) for noise in (0.0, 10.0))
+    assert rmse(clean[0].array, noisy[0].array) > 3
+    np.testing.assert_array_equal(clean[1].array, noisy[1].array)

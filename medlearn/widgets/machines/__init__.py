@@ -24,6 +24,8 @@ NAMES = (
     "oct",
     "endoscope",
     "fluorescence",
+    "fmri",
+    "eeg_meg",
 )
 
 

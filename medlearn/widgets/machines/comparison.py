@@ -9,20 +9,19 @@ from matplotlib.figure import Figure
 from scipy import ndimage
 
 from ... import phantom
-from ...modalities import ct, mri, ultrasound, xray
+from ...modalities import ct, mri, nuclear, ultrasound, xray
 from ...volume import Volume
 from . import _bodies
 
 SHAPE, SPACING = (100, 160, 160), (3.2, 2.4, 2.4)
 LIVER = 4  # a slice near the feet
-FWHM = math.sqrt(8 * math.log(2))  # of a Gaussian, in standard deviations
 
 # ---- How sharp: full width at half height of a point, in mm. Each follows from what the machine is made of.
 
 SOURCE_MM, DETECTOR_MM, FOCAL_SPOT_MM = 1500.0, 300.0, 1.2  # of the X-ray tube, from the center of the body
 HOLE_MM, HOLE_LENGTH_MM, INTRINSIC_MM = 1.5, 25.0, 3.5  # of the collimator and its crystal
 ORBIT_MM = 220.0  # from the axis of the SPECT to the collimator
-CRYSTAL_MM, RING_MM, RANGE_MM = 4.0, 800.0, 0.6  # of the PET; mean way of a positron of fluorine-18 in water
+CRYSTAL_MM, RING_MM, NUCLIDE = 4.0, 800.0, "fluorine-18"  # of the PET
 MRI_LINES = 96
 SOUND_MHZ, RING_OF_SOUND_MM = 1.0, 400.0
 
@@ -45,12 +44,16 @@ def kspace_mm(extent_mm: float, lines: int) -> float:
 
 def collimator_mm(distance_mm: float) -> float:
     """Parallel holes see a cone, ``d (l + z) / l``; the crystal adds its own width in quadrature."""
-    return math.hypot(HOLE_MM * (HOLE_LENGTH_MM + distance_mm) / HOLE_LENGTH_MM, INTRINSIC_MM)
+    cone = nuclear.collimator_resolution_mm(
+        distance_mm, hole_mm=HOLE_MM, length_mm=HOLE_LENGTH_MM, septa_per_mm=math.inf
+    )
+    return float(np.hypot(cone, INTRINSIC_MM))
 
 
 def coincidence_mm() -> float:
     """Half a crystal, the angle that is not quite 180° (0.0022 · ring), the range of the positron; in quadrature."""
-    return math.hypot(CRYSTAL_MM / 2, 0.0022 * RING_MM, RANGE_MM)
+    way = float(nuclear.electron_range_mm(nuclear.POSITRON_MEV[NUCLIDE][0]))
+    return nuclear.coincidence_resolution_mm(crystal_mm=CRYSTAL_MM, ring_mm=RING_MM, range_mm=way)
 
 
 def fresnel_mm() -> float:
@@ -149,7 +152,7 @@ def _ultrasound_ct(body: _Body) -> _Seen:
     speed = body.slice("speed_of_sound")
     speed = np.where(body.anatomy.array[body.z] == 0, 1500, speed)  # the body lies in water
     delays = ct.ultrasound_delays(speed, angles, water_m_per_s=1500, pixel_mm=pixel)
-    delays = ndimage.gaussian_filter1d(delays, fresnel_mm() / FWHM / pixel, axis=1)
+    delays = ndimage.gaussian_filter1d(delays, fresnel_mm() / nuclear.FWHM / pixel, axis=1)
     image = ct.ultrasound_fbp(delays, angles, water_m_per_s=1500, shape=SHAPE[1:], pixel_mm=pixel)
     return _Seen(
         "ultrasound CT, speed of sound", image, SPACING[1:], "gray", f"width of the waves: {fresnel_mm():.0f} mm"
@@ -171,7 +174,7 @@ def _gamma_camera(body: _Body) -> _Seen:
     left = np.exp(-np.cumsum(mu, axis=1) * SPACING[1])
     expected = np.zeros(SHAPE[::2])
     for y in range(SHAPE[1]):
-        std = collimator_mm(y * SPACING[1]) / FWHM
+        std = collimator_mm(y * SPACING[1]) / nuclear.FWHM
         expected += ndimage.gaussian_filter(uptake[:, y] * left[:, y], (std / SPACING[0], std / SPACING[2]))
     counts = body.rng.poisson(expected * 1e6 / expected.sum())[::-1]
     near, far = collimator_mm(50), collimator_mm(250)
@@ -184,7 +187,7 @@ def _spect(body: _Body) -> _Seen:
     mu = body.slice("attenuation", energy_kev=140)
     sinogram = ct.emission_radon(body.slice("uptake"), angles, mu_per_mm=mu, pixel_mm=pixel)
     width = collimator_mm(ORBIT_MM)
-    sinogram = ndimage.gaussian_filter1d(sinogram, width / FWHM / pixel, axis=1)
+    sinogram = ndimage.gaussian_filter1d(sinogram, width / nuclear.FWHM / pixel, axis=1)
     counts = body.rng.poisson(np.maximum(sinogram, 0) * 4e5 / sinogram.sum())
     image = ct.fbp(counts, angles, shape=SHAPE[1:], pixel_mm=pixel, window="hann")
     says = f"collimator at {ORBIT_MM / 10:.0f} cm: {width:.0f} mm; 4·10⁵ counts"
@@ -196,7 +199,7 @@ def _pet(body: _Body) -> _Seen:
     angles, pixel = np.arange(0, 180, 1.0), SPACING[1]
     left = np.exp(-ct.radon(body.slice("attenuation", energy_kev=511), angles, pixel_mm=pixel))
     lines = ct.radon(body.slice("uptake"), angles, pixel_mm=pixel)
-    lines = ndimage.gaussian_filter1d(lines, coincidence_mm() / FWHM / pixel, axis=1)
+    lines = ndimage.gaussian_filter1d(lines, coincidence_mm() / nuclear.FWHM / pixel, axis=1)
     expected = np.maximum(lines, 0) * left
     counts = body.rng.poisson(expected * 2e6 / expected.sum())
     image = ct.fbp(counts / left, angles, shape=SHAPE[1:], pixel_mm=pixel, window="hann")

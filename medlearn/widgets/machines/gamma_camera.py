@@ -6,10 +6,11 @@ import numpy as np
 from scipy import ndimage
 
 from ... import phantom
+from ...modalities import nuclear
 from .._base import Interval
 from . import _bodies
 from ._parts import Answer, Curves, Dial, Machine, Picture
-from .comparison import FWHM, INTRINSIC_MM
+from .comparison import INTRINSIC_MM
 
 PLANES = 8  # along the rays are blurred together: the width changes little within them
 STANDARD_MM = 1.5, 25.0  # holes, to which the dial of the counts refers
@@ -28,7 +29,8 @@ def _emitted() -> np.ndarray:
 
 def width_mm(distance_mm, hole_mm: float, length_mm: float):
     """Full width at half height of a point: the cone that a hole sees, and the crystal, in quadrature."""
-    return np.hypot(hole_mm * (length_mm + distance_mm) / length_mm, INTRINSIC_MM)
+    cone = nuclear.collimator_resolution_mm(distance_mm, hole_mm=hole_mm, length_mm=length_mm, septa_per_mm=np.inf)
+    return np.hypot(cone, INTRINSIC_MM)
 
 
 def simulate(*, counts: float, hole_mm: float, length_mm: int, distance_mm: int) -> Answer:
@@ -36,7 +38,7 @@ def simulate(*, counts: float, hole_mm: float, length_mm: int, distance_mm: int)
     slabs, (hz, hy, hx) = _emitted(), _bodies.chest_volume().spacing
     far = distance_mm + (np.arange(len(slabs)) + 0.5) * PLANES * hy
     expected = np.zeros(slabs.shape[1:])
-    for slab, width in zip(slabs, width_mm(far, hole_mm, length_mm) / FWHM, strict=True):
+    for slab, width in zip(slabs, width_mm(far, hole_mm, length_mm) / nuclear.FWHM, strict=True):
         expected += ndimage.gaussian_filter(slab, (width / hz, width / hx))
     passed = (hole_mm / length_mm) ** 2 / (STANDARD_MM[0] / STANDARD_MM[1]) ** 2
     total = counts * passed

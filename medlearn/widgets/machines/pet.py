@@ -1,21 +1,22 @@
 """Positron emission tomography of a slice of the chest: counts, nuclide, ring, and what the body takes away."""
 
 import functools
-import math
 
 import numpy as np
 from scipy import ndimage
 
 from ... import phantom
-from ...modalities import ct
+from ...modalities import ct, nuclear
 from ...volume import Volume
 from .._base import Interval
 from . import _bodies
 from ._parts import Answer, Dial, Machine, Picture
-from .comparison import FWHM
 
-#: Mean range of the positrons in water in mm, typical values; taken for the width that they add.
-RANGE_MM = {"fluorine-18": 0.6, "gallium-68": 2.9, "rubidium-82": 5.9}
+#: Way of a positron of mean energy in water in mm; taken for the width that it adds.
+RANGE_MM = {
+    name: float(nuclear.electron_range_mm(nuclear.POSITRON_MEV[name][0]))
+    for name in ("fluorine-18", "gallium-68", "rubidium-82")
+}
 CORRECTIONS = ("for attenuation", "none")
 ANGLES = np.arange(0, 180, 1.5)
 
@@ -44,14 +45,14 @@ def _lines() -> tuple[np.ndarray, np.ndarray]:
 
 def width_mm(nuclide: str, crystal_mm: float, ring_mm: float) -> float:
     """Full width of a point: half a crystal, the angle that is not quite 180°, the range; in quadrature."""
-    return math.hypot(crystal_mm / 2, 0.0022 * ring_mm, RANGE_MM[nuclide])
+    return nuclear.coincidence_resolution_mm(crystal_mm=crystal_mm, ring_mm=ring_mm, range_mm=RANGE_MM[nuclide])
 
 
 def simulate(*, counts: float, nuclide: str, crystal_mm: float, ring_mm: int, correction: str) -> Answer:
     """Blur the lines, count pairs, give back what the body took, and reconstruct."""
     (lines, left), labels = _lines(), _slice()
     pixel, width = labels.spacing[0], width_mm(nuclide, crystal_mm, ring_mm)
-    blurred = np.maximum(ndimage.gaussian_filter1d(lines, width / FWHM / pixel, axis=1), 0) * left
+    blurred = np.maximum(ndimage.gaussian_filter1d(lines, width / nuclear.FWHM / pixel, axis=1), 0) * left
     scale = counts / blurred.sum()
     measured = np.random.default_rng(0).poisson(blurred * scale) / scale
     corrected = measured / left if correction == CORRECTIONS[0] else measured
