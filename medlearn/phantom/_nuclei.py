@@ -1,7 +1,6 @@
 """Cell nuclei under a fluorescence microscope: many small objects that touch, each with a number of its own."""
 
 import numpy as np
-from scipy import ndimage
 
 from ..volume import Case, Volume
 from ._canvas import check_seed
@@ -106,6 +105,8 @@ def _outline(rng: np.random.Generator, radius: float):
 
 def _expose(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """What the camera makes of it: chromatin, a blurred halo, uneven lighting, photons; uint8."""
+    from scipy import ndimage  # here, so that the other bodies do without it
+
     grain = ndimage.gaussian_filter(rng.normal(size=light.shape), 2.0)
     light = light * np.exp(0.35 * grain / grain.std())
     haze = ndimage.gaussian_filter(light, 12)

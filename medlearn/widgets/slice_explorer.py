@@ -36,6 +36,9 @@ MAX_OVERLAYS = len(COLORS) * len(LINE_STYLES)
 MAX_SIDE = 1024  # pixels
 MAX_REDUCTION = 8
 
+_CODE = front_end("slice_explorer.js")
+_STYLE = Path(__file__).with_name("_picture.css")
+
 
 class SliceExplorer(Widget):
     """Look at a volume slice by slice, along its three axes, with masks on top.
@@ -95,8 +98,8 @@ class SliceExplorer(Widget):
     (276, 512, 3)
     """
 
-    _esm = front_end("slice_explorer.js")
-    _css = Path(__file__).with_name("_picture.css")
+    _esm = _CODE
+    _css = _STYLE
 
     axis = traitlets.Unicode("z").tag(sync=True)
     t = traitlets.Int(0).tag(sync=True)
@@ -369,8 +372,7 @@ def _send(stack, offset, scale, exact, maps, affine, spacing, block, note, effor
 
 def _stored_bytes(sent: _Sent) -> int:
     """Size in a notebook or a page, where bytes are written as base64, front-end code included."""
-    code = sum(Path(__file__).with_suffix(suffix).stat().st_size for suffix in (".js", ".css"))
-    return code + 4000 + sum(4 * -(-len(part) // 3) for part in sent.packed)
+    return len(_CODE.encode()) + _STYLE.stat().st_size + 4000 + sum(4 * -(-len(part) // 3) for part in sent.packed)
 
 
 def _whole_range(stack: np.ndarray) -> tuple[np.ndarray, float, float, bool]:
