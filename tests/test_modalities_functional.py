@@ -40,6 +40,20 @@ def test_blocks_and_their_response():
     assert np.correlate(delayed - delayed.mean(), stimulus - stimulus.mean(), "full").argmax() - 99 == 3  # scans
 
 
+@pytest.mark.parametrize("tr_s", [0.1, 0.7, 0.72, 2.0])
+@pytest.mark.parametrize("scans", [2, 3, 7, 13])
+def test_blocks_are_all_of_one_length(tr_s, scans):
+    stimulus = functional.block_design(200, tr_s=tr_s, block_s=round(scans * tr_s, 6))
+    np.testing.assert_array_equal(stimulus, np.arange(200) // scans % 2)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, 100.0, 700.3])
+def test_t_of_a_constant_series_is_0(value):
+    design = functional.design_matrix(functional.block_design(60, tr_s=2.0, block_s=16.0), tr_s=2.0)
+    _, t = functional.glm_t_map(np.full((60, 2), value), design)
+    assert t.tolist() == [0, 0]
+
+
 def test_series_without_noise_follows_the_model():
     stimulus = functional.block_design(80, tr_s=2.0, block_s=20.0)
     image, active = np.full((4, 5), 100.0), np.zeros((4, 5))
@@ -178,6 +192,8 @@ def test_lead_field_and_why_it_cannot_be_inverted():
     [
         (lambda: functional.block_design(10, tr_s=0, block_s=5), "tr_s"),
         (lambda: functional.bold_response([], tr_s=2), "stimulus"),
+        (lambda: functional.bold_response(np.ones(5), tr_s=16), "too long"),
+        (lambda: functional.bold_response(np.ones(5), tr_s=32), "too long"),
         (lambda: functional.bold_series(np.ones(3), np.ones(2), np.ones(9), tr_s=1), "one shape"),
         (lambda: functional.glm_t_map(np.ones((4, 2)), np.ones((4, 5))), "4 scans for 5 columns"),
         (lambda: functional.glm_t_map(np.ones((9, 2)), np.ones((9, 2))), "depend on each other"),

@@ -33,5 +33,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "chapter10b": ["cross_entropy_and_gradient", "soft_dice_loss", "tversky_by_hand"],
         "chapter11": ["build_sets", "elastic_field", "keeps_label", "warp_pair"],
         "chapter13": ["compare", "confidence_interval", "score_case"],
+        "chapter14a": ["blend_windows", "conv_cost", "squared_dice", "target_spacing"],
     },
 )

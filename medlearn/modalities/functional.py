@@ -57,7 +57,8 @@ def block_design(n_scans: int, *, tr_s: float, block_s: float) -> np.ndarray:
     check_count("n_scans", n_scans)
     for name, value in (("tr_s", tr_s), ("block_s", block_s)):
         check_positive(name, value, "s")
-    return (np.floor(np.arange(n_scans) * tr_s / block_s) % 2).astype(np.float64)
+    block = np.floor(np.arange(n_scans) * tr_s / block_s + 1e-9)  # 3 · 0.7 s is a hair less than 2.1 s in floats
+    return (block % 2).astype(np.float64)
 
 
 def bold_response(stimulus: ArrayLike, *, tr_s: float) -> np.ndarray:
@@ -78,6 +79,8 @@ def bold_response(stimulus: ArrayLike, *, tr_s: float) -> np.ndarray:
     stimulus = check_array("stimulus", stimulus, "scans", np.float64)
     check_positive("tr_s", tr_s, "s")
     kernel = hemodynamic_response(np.arange(0, 32, tr_s))
+    if kernel.sum() <= 0:
+        raise ValueError(f"tr_s = {tr_s} s is too long: no scan falls on the rise of the response; use 10 s or less")
     return np.convolve(stimulus, kernel / kernel.sum())[: len(stimulus)]
 
 
@@ -172,7 +175,8 @@ def glm_t_map(series: ArrayLike, design: ArrayLike, *, column: int = 0) -> tuple
     weights = inverse @ (design.T @ flat)
     variance = ((flat - design @ weights) ** 2).sum(0) / (n_scans - n_columns)
     error = np.sqrt(variance * inverse[column, column])
-    t = np.divide(weights[column], error, out=np.zeros_like(error), where=error > 0)
+    changes = np.ptp(flat, axis=0) > 1e-9 * abs(flat).max(axis=0)  # else error is rounding alone
+    t = np.divide(weights[column], error, out=np.zeros_like(error), where=changes & (error > 0))
     return weights[column].reshape(series.shape[1:]), t.reshape(series.shape[1:])
 
 
