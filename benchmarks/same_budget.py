@@ -78,10 +78,13 @@ def train_ours(name, train, held_out, options, folder):
     settings = {"validations": VALIDATIONS, "minutes": options.minutes, "device": options.device}
     config = ml.TrainConfig(**{**preset["train"], **settings})
     torch.manual_seed(config.seed)
-    model = build({**preset["model"], "in_channels": 1 + 2 * config.adjacent_slices, "out_channels": 1})
+    model = build({**preset["model"], "in_channels": config.n_channels, "out_channels": 1})
     run = ml.fit(model, train, held_out=held_out, config=config, out=folder, resume="auto", progress=False)
     curve = run.history.dropna(subset="val_dice")
-    dice = {case.id: case_dice(ml.predict(run, case.image, device=options.device), case) for case in held_out}
+    dice = {}
+    for case in held_out:
+        probabilities = ml.predict(run, case.image, device=options.device)
+        dice[case.id] = case_dice(probabilities, case, **run.postprocess)
     return {
         "dice": dice,
         "seconds": curve.seconds.tolist(),
@@ -163,8 +166,8 @@ def monai_predict(model, recipe, case, precision):
     return recipe.restore(probabilities, case.image)
 
 
-def case_dice(probabilities, case):
-    return ml.dice(to_labels(probabilities).array == 1, case.mask.array == 1)
+def case_dice(probabilities, case, **postprocess):
+    return ml.dice(to_labels(probabilities, **postprocess).array == 1, case.mask.array == 1)
 
 
 def report(out, names, folds):

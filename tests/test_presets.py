@@ -39,7 +39,7 @@ def test_rank_8_network_has_their_depth_and_nearly_their_size():
     model = build({**PRESETS["promise12-improved"]["model"], "in_channels": 1, "out_channels": 1})
     n = sum(p.numel() for p in model.parameters())
     assert len(model.config["widths"]) == 8
-    assert 25e6 < n < 60e6  # theirs had 53,249,754; its decoder was wider
+    assert 25e6 < n < 60e6  # theirs had 53,249,754: more channels were joined at every level
 
 
 def test_contrast_and_denoising_are_part_of_the_recipe(cases, tmp_path):
