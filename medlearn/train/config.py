@@ -185,10 +185,10 @@ PRESETS = {
     },
     # The network of rank 8 in PROMISE12, from its description (github.com/mirzaevinom/promise12_segmentation). As
     # there: contrast, denoising, eight levels from 8 to 1024 channels, dropout of one half at the bottom, Dice of the
-    # whole batch as the only loss, Adam at 1e-3, 32 slices a step, 50,000 drawn slices an epoch, elastic fields of 3.5 of
-    # its 256 pixels rms along each axis. Its levels joined more channels: 53 million weights, ours has 29. Corrected: slices
-    # keep their shape (they were squeezed to 256×256), each scan is normalized by itself, the probability that decides
-    # is 1/2 (it was 1), and no held-out case is trained on.
+    # whole batch as the only loss, Adam at 1e-3, 32 slices a step, 50,000 drawn slices an epoch, elastic fields of 3.5
+    # of its 256 pixels rms along each axis. Its levels joined more channels: 53 million weights, ours has 29.
+    # Corrected: slices keep their shape (they were squeezed to 256×256), each scan is normalized by itself, the
+    # probability that decides is 1/2 (it was 1), and no held-out case is trained on.
     "promise12-improved": {
         "model": {"kind": "unet", "ndim": 2, "widths": (8, 16, 32, 64, 128, 256, 512, 1024), "dropout": 0.5},
         "train": {
