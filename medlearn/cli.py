@@ -406,12 +406,16 @@ def _predict(options) -> int:
     from tqdm.contrib.logging import logging_redirect_tqdm
 
     from .errors import check_choice
-    from .inference import image_suffixes, predict_folder
+    from .inference import choose_device, image_suffixes, predict_folder
+    from .inference.windows import check_overlap
     from .report import Predictions
 
     logging.basicConfig(format="medlearn: %(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("medlearn").setLevel(logging.INFO)
     check_choice("--precision", options.precision, ("fp32", "bf16", "fp16"))
+    check_overlap(options.overlap)
+    if not options.scheduler:  # its workers have devices of their own
+        choose_device(options.device)
     runs = _runs(options.runs, options.ensemble)
     ids = list(image_suffixes(options.data))
     if options.held_out:

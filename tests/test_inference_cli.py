@@ -122,6 +122,8 @@ def test_what_predict_refuses(folds, images, tmp_path, monkeypatch, capsys):
     assert "held no case out" in refused(folds, images, "--ensemble", "--held-out")
     assert "no dropout" in refused(run, images, "--uncertainty")
     assert "--precision" in refused(run, images, "--precision", "fp8")
+    assert "overlap must be at least 0 and below 1" in refused(run, images, "--overlap", "1")
+    assert "device 'abacus' cannot be used" in refused(run, images, "--device", "abacus")
     assert "workers must be at least 1" in refused(run, images, "--workers", 0)
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert "pip install distributed" in refused(run, images, "--scheduler", "tcp://host:8786")

@@ -34,5 +34,6 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "chapter11": ["build_sets", "elastic_field", "keeps_label", "warp_pair"],
         "chapter13": ["compare", "confidence_interval", "score_case"],
         "chapter14a": ["blend_windows", "conv_cost", "squared_dice", "target_spacing"],
+        "chapter14b": ["mean_iou", "relative_depth", "seen_offsets", "suppress"],
     },
 )

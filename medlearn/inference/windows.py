@@ -76,8 +76,7 @@ def predict_patches(
     """
     if volume.ndim != 3 or len(patch) != 3:
         raise ValueError(f"volume and patch need axes (z, y, x); got shape {volume.shape} and patch {tuple(patch)}")
-    if not 0 <= overlap < 1:
-        raise ValueError(f"overlap must be at least 0 and below 1; got {overlap}")
+    check_overlap(overlap)
     padding = [
         ((short := max(0, size - n)) // 2, short - short // 2) for n, size in zip(volume.shape, patch, strict=True)
     ]
@@ -107,3 +106,9 @@ def _home(device: torch.device, n_values: int) -> torch.device:
     if device.type != "cuda" or 2 * 4 * n_values < torch.cuda.mem_get_info(device)[0]:
         return device
     return torch.device("cpu")
+
+
+def check_overlap(overlap: float) -> None:
+    """Raise ValueError where windows could not overlap by this share."""
+    if not 0 <= overlap < 1:
+        raise ValueError(f"overlap must be at least 0 and below 1; got {overlap}")
