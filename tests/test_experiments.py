@@ -155,3 +155,22 @@ def test_chapter_11_claims_what_the_stored_dial_shows():
     assert all(some > none for some, none in zip(held_out["1"], held_out["0"], strict=True)), "with every seed"
     assert min(min(auc[strength]) for strength in auc if strength != "0") > 0.9
     assert np.mean(held_out["4"]) < np.mean(held_out["2"]) - 0.2
+
+
+# chapter 14a, the families
+
+
+def test_chapter_14a_quotes_the_stored_families():
+    stored = json.loads((BOOK / "results" / "14_families.json").read_text("utf-8"))
+    quoted = literal("14a_volumes", "families")
+    assert set(quoted) == set(stored["families"])
+    for name, row in quoted.items():
+        measured = stored["families"][name]
+        steps, time = measured["equal_steps"], measured["equal_time"]
+        assert (row["parameters"], row["memory_mib"]) == (measured["parameters"], measured["step_memory_mib"])
+        for key, values in (("equal_steps", steps["whole"]), ("worst", steps["worst"]), ("apex", steps["apex"])):
+            assert row[key] == pytest.approx(values, abs=0.0051), (name, key)
+        assert row["equal_time"] == pytest.approx(time["whole"], abs=0.0051), name
+        assert row["seconds"] == pytest.approx(np.mean(steps["seconds"]), abs=0.06), name
+        assert row["steps"] == pytest.approx(np.mean(time["steps"]), abs=0.51), name
+    assert len(stored["seeds"]) == 3
