@@ -9,6 +9,7 @@ from ...modalities import ultrasound
 from ...volume import Volume
 from .._base import Interval
 from . import _bodies
+from ._bodies import WALL_MM
 from ._parts import Answer, Curves, Dial, Machine, Picture
 
 #: Impedance (MRayl), strength of the scatterers, attenuation (dB per cm and MHz).
@@ -18,12 +19,12 @@ REFERENCE = 0.05  # echo that is shown white
 
 
 @functools.cache
-def _maps() -> np.ndarray:
-    """Impedance, scatterers and attenuation of the chest wall, (3, depth, lines)."""
-    wall = Volume(array=_bodies.chest_wall(), spacing=_bodies.WALL_MM, axes="yx")
+def chest_wall_maps() -> np.ndarray:
+    """Impedance, scatterers and attenuation of the chest wall, (3, depth, lines), pixels of `WALL_MM`."""
+    wall = Volume(array=_bodies.chest_wall(), spacing=WALL_MM, axes="yx")
     names = ("impedance", "scatter", "ultrasound_attenuation")
     maps = np.stack([phantom.tissue_map(wall, name).array for name in names])
-    depth, along = (np.arange(n) * step for n, step in zip(wall.array.shape, _bodies.WALL_MM, strict=True))
+    depth, along = (np.arange(n) * step for n, step in zip(wall.array.shape, WALL_MM, strict=True))
     cyst = np.hypot(depth[:, None] - CYST_MM[0], along - CYST_MM[1]) < CYST_MM[2]
     return np.where(cyst, np.array(CYST)[:, None, None], maps)
 
@@ -32,8 +33,8 @@ def simulate(*, frequency_mhz: float, gain_db: float, focus_mm: int, range_db: i
     """Send pulses down every line and show the echoes in shades of gray."""
     probe = ultrasound.Probe(frequency_mhz=frequency_mhz, focus_mm=float(focus_mm))
     options = {"gain_db_per_cm_mhz": gain_db, "dynamic_range_db": float(range_db), "reference": REFERENCE}
-    image = ultrasound.b_mode(*_maps(), pixel_mm=_bodies.WALL_MM, probe=probe, **options)
-    depth = np.linspace(0, len(image) * _bodies.WALL_MM[0], 46)
+    image = ultrasound.b_mode(*chest_wall_maps(), pixel_mm=WALL_MM, probe=probe, **options)
+    depth = np.linspace(0, len(image) * WALL_MM[0], 46)
     beam = Curves(
         "how sharp it can be",
         "depth (mm)",
@@ -50,7 +51,7 @@ def simulate(*, frequency_mhz: float, gain_db: float, focus_mm: int, range_db: i
         f"wavelength {probe.wavelength_mm:.2f} mm · along the beam {probe.axial_resolution_mm:.2f} mm · at the focus "
         f"across {float(probe.lateral_resolution_mm(focus_mm)):.2f} mm · fat of 5 cm takes {lost:.0f} dB there and back"
     )
-    return Answer((Picture("B-mode (probe at the top)", image, (0.0, 1.0), _bodies.WALL_MM), beam), words)
+    return Answer((Picture("B-mode (probe at the top)", image, (0.0, 1.0), WALL_MM), beam), words)
 
 
 MACHINE = Machine(
