@@ -92,7 +92,16 @@ class Augment:
         """Uniform numbers that one sample of this shape needs: (y, x) or (z, y, x)."""
         return sum(self._parts(shape, spacing).values())
 
-    def __call__(self, images: Tensor, labels: Tensor, random: Tensor, spacing: Sequence[float]):
+    def __call__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        random: Tensor,
+        spacing: Sequence[float],
+        *,
+        crop: Sequence[int] | None = None,
+        center: Tensor | None = None,
+    ):
         """Change a batch.
 
         Parameters
@@ -101,20 +110,26 @@ class Augment:
             With mean 0 and standard deviation 1, as `Preprocess` makes them.
         labels : (B, [D,] H, W) Tensor
         random : (B, n_random) Tensor
-            Uniform numbers in 0...1.
+            Uniform numbers in 0...1; of the shape of `crop` where that is given.
         spacing : ([z,] y, x)
             Voxel size in mm.
+        crop : ([D,] H, W), optional
+            Return only so many voxels around `center`, about which everything turns. Only they cost time; what moves
+            in from beyond them is there.
+        center : (B, n) Tensor, optional
+            As in `warp`.
 
         Returns
         -------
-        images, labels : Tensors of the same shapes and dtypes.
+        images, labels : Tensors of the same shapes and dtypes, or of the size of `crop`.
             Image values come from linear, labels from nearest-neighbor interpolation, at the same positions. Outside
             of the image the image repeats its border and the label is 0.
         """
-        shape = images.shape[2:]
+        shape = crop or images.shape[2:]
         draws = self._draws(random, shape, spacing)
         matrices = self._matrices(draws["plane"], draws["z"], shape, spacing)
-        images, labels = warp(images, labels, matrices, self._displacement(draws["elastic"], shape, spacing))
+        elastic = self._displacement(draws["elastic"], shape, spacing)
+        images, labels = warp(images, labels, matrices, elastic, crop=crop, center=center)
         images = self._intensity(images, draws["gray"], draws["bias"])
         return self._quality(images, draws["quality"], spacing), labels
 
@@ -219,7 +234,15 @@ class Augment:
         return _rows_to_one(interpolate) @ _rows_to_one(average) @ _rows_to_one(blur)
 
 
-def warp(images: Tensor, labels: Tensor, matrices: Tensor, displacement: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def warp(
+    images: Tensor,
+    labels: Tensor,
+    matrices: Tensor,
+    displacement: Tensor | None = None,
+    *,
+    crop: Sequence[int] | None = None,
+    center: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
     """Move a batch by affine maps and displacements, image (linear) and labels (nearest) through one sampling grid.
 
     Parameters
@@ -231,10 +254,19 @@ def warp(images: Tensor, labels: Tensor, matrices: Tensor, displacement: Tensor 
         ``grid_sample``).
     displacement : (B, [D,] H, W, n) Tensor, optional
         Added to the input positions, in the same units.
+    crop : ([D,] H, W), optional
+        Size of the result, if it is not that of the image. `matrices` and `displacement` are then in half widths of the
+        crop, with 0 at its center.
+    center : (B, n) Tensor, optional
+        With `crop`: where its center lies in the image, (x, y[, z]) in half widths of the image.
     """
-    grid = F.affine_grid(matrices, [len(images), 1, *images.shape[2:]], align_corners=False)  # (B, [D,] H, W, n)
+    shape = images.shape[2:]
+    grid = F.affine_grid(matrices, [len(images), 1, *(crop or shape)], align_corners=False)  # (B, [D,] H, W, n)
     if displacement is not None:
         grid = grid + displacement
+    if crop:
+        share = torch.tensor([n / size for n, size in zip(crop, shape, strict=True)][::-1], device=grid.device)
+        grid = grid * share + center.view(len(grid), *[1] * len(shape), -1)
     images = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     moved = F.grid_sample(labels[:, None].to(images.dtype), grid, mode="nearest", align_corners=False)
     return images, moved[:, 0].to(labels.dtype)

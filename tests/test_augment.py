@@ -50,6 +50,26 @@ def test_image_and_labels_move_together():
         assert overlap > 0.9
 
 
+def test_a_crop_is_what_the_whole_slice_would_show_around_its_center():
+    """A crop in the middle of a slice turns about the same point, and sees what lies beyond it."""
+    augment = replace(NONE, rotation_deg=30.0, shear=0.2, scale=0.3, flip=0.5)
+    images, labels = bars(8)
+    images = images + torch.rand(images.shape, generator=torch.Generator().manual_seed(1))
+    random = uniform(8, augment=augment)
+    whole, whole_labels = augment(images, labels, random, SPACING)
+    part, part_labels = augment(images, labels, random, SPACING, crop=(16, 32), center=torch.zeros(8, 2))
+    torch.testing.assert_close(part, whole[:, :, 8:24, 8:40], atol=1e-4, rtol=0)
+    assert (part_labels != whole_labels[:, 8:24, 8:40]).float().mean() < 0.002  # ties of nearest neighbors
+
+
+def test_a_crop_elsewhere_is_cut_out():
+    images, labels = bars(1)
+    center = torch.tensor([[2 * 14 / 48 - 1, 2 * 12 / 32 - 1]])  # of rows 4 to 20, columns 4 to 24
+    part, part_labels = NONE(images, labels, uniform(1, shape=(16, 20)), SPACING, crop=(16, 20), center=center)
+    torch.testing.assert_close(part, images[:, :, 4:20, 4:24], atol=1e-4, rtol=0)
+    assert torch.equal(part_labels, labels[:, 4:20, 4:24])
+
+
 def test_translation_is_in_mm():
     images, labels = bars(1)
     augment = replace(NONE, translation_mm=4.0)

@@ -81,6 +81,37 @@ def test_draws_depend_on_seed_and_step_alone():
     assert not torch.equal(a, torch.rand(4, generator=generator(8, 100)))
 
 
+def test_crops_lie_around_the_label_that_was_drawn_or_anywhere():
+    masks = [np.zeros((5, 32, 48), np.uint8)]
+    masks[0][2:, 20:26, 4:8] = 1  # its middle is at row 23, column 6
+    images = [np.zeros((5, 32, 48))]
+    sampler = SliceSampler(images, masks, adjacent_slices=0, foreground=0.6, crop=(16, 12), device=CPU)
+    random = torch.rand(20000, sampler.n_draw, generator=generator(0, 0))
+    index = sampler.draw(random)
+    x, y = ((sampler.centers(index, random) + 1) / 2 * torch.tensor([48, 32])).T
+    rows, columns = y - 8, x - 6  # where the crops begin
+    torch.testing.assert_close(rows, rows.round(), atol=1e-4, rtol=0)
+    assert (rows.min().round(), rows.max().round()) == (0, 16)
+    assert (columns.min().round(), columns.max().round()) == (0, 36)
+    around = random[:, 0] < 0.6
+    assert (abs(y[around] - 23).max(), abs(x[around] - 6).max()) <= (7.1, 3.1)  # held back by the lower border
+    assert abs(columns[~around].mean() - 18) < 0.5
+    assert set(columns[~around].round().int().tolist()) == set(range(37))
+
+
+def test_crops_of_slices_without_label_lie_anywhere():
+    sampler = SliceSampler(
+        [np.zeros((2, 8, 8))],
+        [np.zeros((2, 8, 8), np.uint8)],
+        adjacent_slices=0,
+        foreground=1.0,
+        crop=(4, 4),
+        device=CPU,
+    )
+    random = torch.rand(1000, sampler.n_draw, generator=generator(0, 0))
+    assert len(sampler.centers(sampler.draw(random), random).unique()) == 5
+
+
 # --- fit --------------------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ import torch
 from blobs import blob_case
 
 import medlearn as ml
+from medlearn.train.data import crop_size
 from medlearn.train.sampler import PatchSampler, SliceSampler
 
 CPU = torch.device("cpu")
@@ -177,6 +178,33 @@ def test_dimensions_must_fit(cases, tmp_path):
         ml.fit(ml.UNet(widths=(4, 8)), cases, config=config(), out=tmp_path / "b")
     with pytest.raises(ValueError, match="without adjacent_slices"):
         config(adjacent_slices=1)
+
+
+@pytest.mark.parametrize("augment", [None, ml.Augment()])
+def test_a_network_for_slices_learns_from_crops_and_predicts_whole_slices(tmp_path, augment):
+    blobs = [blob_case(seed) for seed in range(4)]
+    settings = ml.TrainConfig(epochs=40, batch_size=8, crop=0.6, augment=augment, learning_rate=5e-3, precision="fp32")
+    torch.manual_seed(0)
+    model = ml.UNet(widths=(4, 8, 16))
+    seen = []
+    model.register_forward_hook(
+        lambda module, inputs, output: seen.append(inputs[0].shape) if module.training else None
+    )
+    run = ml.fit(model, blobs[:3], config=settings, out=tmp_path / "run", progress=False)
+    assert set(seen) == {(8, 1, 32, 32)}  # 0.6 of 48 is 28.8; the strides of this network want multiples of 4
+    assert run.preprocess.canvas == (48, 48)
+    pred = ml.to_labels(ml.predict(run, blobs[3].image))
+    assert ml.dice(pred.array == 1, blobs[3].mask.array > 0) > 0.8
+
+
+def test_a_crop_as_large_as_the_canvas_is_none(cases):
+    model = ml.UNet(widths=(4, 8, 16, 32, 64))
+    recipe = ml.Preprocess(spacing=(1.0, 1.0), canvas=(32, 48))
+    assert crop_size(model, ml.TrainConfig(crop=0.9), recipe) is None
+    assert crop_size(model, ml.TrainConfig(crop=0.5), recipe) == (16, 32)
+    for wrong in ({"crop": 0.0}, {"crop": 1.2}, {"crop": 0.5, "patch": (2, 8, 8)}):
+        with pytest.raises(ValueError, match="crop must be a share"):
+            ml.TrainConfig(**wrong)
 
 
 def test_height_of_a_slice_is_a_channel_of_its_own(cases):

@@ -50,6 +50,10 @@ class TrainConfig:
         it is not given.
     patch : (z, y, x), optional
         Train a network for volumes on windows of at most this many voxels. Without it the network sees slices.
+    crop : float
+        Train a network for slices on crops of this share of their height and width, rounded up to what its strides
+        divide: around the label that was drawn, or anywhere. At 0.75 a step costs about half as much. Prediction sees
+        whole slices.
     adjacent_slices : int
         Neighbors on each side that enter as extra channels.
     slice_position : bool
@@ -93,6 +97,7 @@ class TrainConfig:
     samples_per_epoch: int | None = None
     spacing: tuple[float, ...] | None = None
     patch: tuple[int, int, int] | None = None
+    crop: float = 1.0
     adjacent_slices: int = 0
     slice_position: bool = False
     clahe_clip_limit: float | None = None
@@ -124,6 +129,8 @@ class TrainConfig:
             raise ValueError(
                 f"patch must be (z, y, x) in voxels, without adjacent_slices and slice_position; got {self.patch}"
             )
+        if not 0 < self.crop <= 1 or (self.patch and self.crop < 1):
+            raise ValueError(f"crop must be a share of a slice, above 0 and up to 1, and 1 with patch; got {self.crop}")
         if self.curvature_flow is not None:
             object.__setattr__(self, "curvature_flow", tuple(self.curvature_flow))
         for name in ("foreground", "ema_decay", "momentum"):

@@ -36,6 +36,15 @@ def fit_preprocess(model: nn.Module, cases: Sequence[Case], config: TrainConfig,
     )
 
 
+def crop_size(model: nn.Module, config: TrainConfig, preprocess: Preprocess) -> tuple[int, int] | None:
+    """Pixels (y, x) of a crop: a multiple of the network's strides; None where that is the whole canvas."""
+    if config.crop == 1:
+        return None
+    multiple, canvas = np.array(_multiple(model, 2)), np.array(preprocess.canvas)
+    crop = (np.ceil(config.crop * canvas / multiple) * multiple).astype(int)
+    return tuple(crop.tolist()) if (crop < canvas).any() else None
+
+
 def _multiple(model: nn.Module, n_axes: int) -> int | tuple[int, ...]:
     """By how much the coarsest level of the network is coarser than the image, for each axis."""
     strides = getattr(model, "strides", None)
@@ -50,6 +59,7 @@ def load_cases(
     config: TrainConfig,
     device: torch.device,
     *,
+    crop: tuple[int, int] | None = None,
     any_labels: bool = False,
 ) -> SliceSampler | PatchSampler:
     """Pre-process every case once and put all of them on the device; `any_labels` are for objectives of one's own."""
@@ -70,9 +80,14 @@ def load_cases(
         sampler = PatchSampler(images, masks, patch=preprocess.patch, foreground=config.foreground, device=device)
     else:
         sampler = SliceSampler(
-            images, masks, adjacent_slices=config.adjacent_slices, foreground=config.foreground, device=device
+            images,
+            masks,
+            adjacent_slices=config.adjacent_slices,
+            foreground=config.foreground,
+            crop=crop,
+            device=device,
         )
-    size = "×".join(map(str, preprocess.shape))
+    size = "×".join(map(str, crop or preprocess.shape))
     spacing = " × ".join(f"{s:.3g}" for s in preprocess.spacing[-3 if preprocess.patch else -1 :])
     _log.info("%d %s, %s %s of %s mm", len(sampler), what, size, "voxels" if preprocess.patch else "pixels", spacing)
     return sampler

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from ..augment import warp
 from ..checkpoint import save_checkpoint
 from ..inference import autocast, with_position
 from ..io.files import replacing, write_text
@@ -22,7 +23,7 @@ from ..volume import Case
 from . import distributed
 from .compile import compiled
 from .config import TrainConfig
-from .data import Validation, fit_preprocess, load_cases
+from .data import Validation, crop_size, fit_preprocess, load_cases
 from .objective import Objective, learning_rate, make_optimizer, segmentation_objective
 from .plan import make_plan, open_folder
 from .precision import choose_arithmetic
@@ -106,7 +107,8 @@ def fit(
         stored = distributed.from_rank_0(lambda: open_folder(out, plan, resume))
         with _log_to(out / LOG_FILE) if main else nullcontext():
             preprocess = fit_preprocess(model, cases, config, tuple(plan["labels"]))
-            sampler = load_cases(cases, preprocess, config, device, any_labels=own_objective)
+            crop = crop_size(model, config, preprocess)
+            sampler = load_cases(cases, preprocess, config, device, crop=crop, any_labels=own_objective)
             validation = Validation(held_out if main else (), preprocess, config.postprocess)
             model.to(device)
             distributed.share_weights(model)
@@ -249,7 +251,8 @@ class Training:
         Every process draws the random numbers of the whole batch, which costs little, and takes its own samples.
         """
         config, recipe, n_draw = self.config, self.preprocess, self.sampler.n_draw
-        n_random = config.augment.n_random(recipe.shape, recipe.spacing) if config.augment else 0
+        shape = self.sampler.crop or recipe.shape
+        n_random = config.augment.n_random(shape, recipe.spacing) if config.augment else 0
         random = torch.rand(config.batch_size, n_draw + n_random, generator=generator(config.seed, self.step))[self.own]
         change = None
         if config.augment:
@@ -403,11 +406,14 @@ class Training:
 
 
 def draw_samples(sampler, config: TrainConfig, random: Tensor, change=None) -> tuple[Tensor, Tensor]:
-    """Images and labels that uniform numbers (B, n_draw) choose, changed by `change(images, labels)`."""
+    """Images and labels that uniform numbers (B, n_draw) choose, changed by `change(images, labels)`, then cropped."""
     index = sampler.draw(random)
     images, labels = sampler.gather(index)
+    crop = {"crop": sampler.crop, "center": sampler.centers(index, random)} if sampler.crop else {}
     if change:
-        images, labels = change(images, labels)
+        images, labels = change(images, labels, **crop)
+    elif crop:
+        images, labels = warp(images, labels, torch.eye(2, 3, device=images.device).expand(len(images), 2, 3), **crop)
     if config.slice_position:  # after the changes: a height is no gray value
         images = with_position(images, sampler.heights_of(index))
     return images, labels

@@ -70,10 +70,10 @@ class SliceSampler:
         Neighbors on each side that become extra channels; at the ends of a case the last slice is repeated.
     foreground : float
         Share of a batch drawn from slices that show a label, every label equally often; the rest is drawn from all.
+    crop : (y, x), optional
+        Size in pixels of the part of a slice that is trained on.
     device : torch.device
     """
-
-    n_draw = 3  #: uniform numbers that the draw of one sample takes
 
     def __init__(
         self,
@@ -82,12 +82,14 @@ class SliceSampler:
         *,
         adjacent_slices: int,
         foreground: float,
+        crop: tuple[int, int] | None = None,
         device: torch.device,
     ):
         self._store = _Store(
             np.concatenate([image.astype(np.float16) for image in images]), np.concatenate(masks), device
         )
-        self.foreground = foreground
+        self.foreground, self.crop = foreground, crop
+        self.n_draw = 5 if crop else 3  #: uniform numbers that the draw of one sample takes
         # the rows of every sample's channels, (N, 1 + 2 · adjacent_slices)
         offsets = np.arange(-adjacent_slices, adjacent_slices + 1)
         starts = np.cumsum([0, *(len(image) for image in images)])
@@ -97,6 +99,7 @@ class SliceSampler:
         present = [np.unique(mask) for volume in masks for mask in volume]
         labels = sorted(set(np.concatenate(present)) - {0})
         self.with_label = [torch.tensor([i for i, p in enumerate(present) if k in p]) for k in labels]
+        self.middles = torch.from_numpy(np.concatenate([_middles(mask) for mask in masks])) if crop else None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -112,7 +115,7 @@ class SliceSampler:
         return self._store.labels
 
     def draw(self, random: Tensor) -> Tensor:
-        """Choose slices: random (B, 3) uniform numbers on the CPU → (B,) indices."""
+        """Choose slices: random (B, n_draw) uniform numbers on the CPU → (B,) indices."""
         everywhere = (random[:, 2] * len(self)).long()
         if not self.with_label:
             return everywhere
@@ -123,6 +126,26 @@ class SliceSampler:
         """Slices (B, C, H, W) as float32 and their labels (B, H, W)."""
         index = index.to(self._store.home, non_blocking=True)
         return self._store.take(self.channels[index], index)
+
+    def centers(self, index: Tensor, random: Tensor) -> Tensor:
+        """Where the crops of drawn slices lie, by the same uniform numbers (B, n_draw).
+
+        A crop lies around the labels of a slice that was drawn for them, at most a quarter of its size off; otherwise
+        anywhere. It never leaves its slice, and begins at a whole pixel.
+
+        Returns
+        -------
+        (B, 2) Tensor
+            The centers, (x, y) in half widths of the slice, for `medlearn.augment.warp`.
+        """
+        size, crop = torch.tensor(self.images.shape[1:]), torch.tensor(self.crop)
+        middle, where = self.middles[index], random[:, 3:5]
+        around = middle + (where - 0.5) * crop / 2
+        anywhere = where * (size - crop + 1) + crop / 2 - 0.5
+        chosen = (random[:, :1] < self.foreground) & middle.isfinite()
+        first = (torch.where(chosen, around, anywhere) - crop / 2).round()  # (y, x)
+        first = torch.minimum(first.clamp(min=0), (size - crop).float())
+        return ((2 * first + crop) / size - 1).flip(1).to(self._store.device)
 
     def heights_of(self, index: Tensor) -> Tensor:
         """How high the slices lie in their scans: (B,) from -1 to 1."""
@@ -146,6 +169,7 @@ class PatchSampler:
     device : torch.device
     """
 
+    crop = None  #: windows are cut out, not cropped
     n_draw = 6  #: uniform numbers that the draw of one sample takes
 
     def __init__(
@@ -208,6 +232,15 @@ class PatchSampler:
         )
         images, labels = self._store.take(where)
         return images[:, None], labels
+
+
+def _middles(mask: np.ndarray) -> np.ndarray:
+    """Middle of the box around all labels of each slice of a mask: (z, 2) float32, (y, x) in pixels; NaN without."""
+    middles = np.full((len(mask), 2), np.nan, np.float32)
+    for z in np.flatnonzero(mask.any(axis=(1, 2))):
+        places = np.nonzero(mask[z])
+        middles[z] = [(axis.min() + axis.max() + 1) / 2 for axis in places]
+    return middles
 
 
 def _one_of_each(groups: Sequence[Tensor], group: Tensor, member: Tensor) -> Tensor:
