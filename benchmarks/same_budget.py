@@ -6,7 +6,9 @@ normalization are the same, and the same flips when it predicts. Both are measur
 the time of these measurements belongs to the budget. Nothing else should run on the machine.
 
     python benchmarks/same_budget.py DATA --out FOLDER [--minutes 10] [--folds 5] [--only-fold 0]
-        [--presets unet2d ...] [--baseline fp32 bf16] [--device auto]
+        [--presets spine unet2d-organ ...] [--baseline fp32 bf16] [--device auto]
+
+"spine" is what the preset unet2d was before crops and the height of a slice: whole slices with their neighbors.
 
 Every finished training is kept in FOLDER and not repeated; the table is printed from what is there.
 """
@@ -41,6 +43,7 @@ from medlearn.nn import build
 from medlearn.train.config import PRESETS
 from medlearn.train.cross_validation import fold_ids
 
+RECIPES = PRESETS | {"spine": {**PRESETS["unet2d"], "train": {"adjacent_slices": 1}}}
 VALIDATIONS = {"ours": 10, "theirs": 2}  # of the baseline only the last counts; it trains the longer for that
 BATCH = 16
 AUGMENT = ml.Augment()
@@ -53,7 +56,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--only-fold", type=int)
-    parser.add_argument("--presets", nargs="*", default=["unet2d"], help="of medlearn train")
+    parser.add_argument("--presets", nargs="*", default=["spine", "unet2d-organ"], help="spine, or of medlearn train")
     parser.add_argument("--baseline", nargs="*", default=["fp32"], metavar="PRECISION", help="of MONAI: fp32, bf16")
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
@@ -74,7 +77,7 @@ def main():
 
 
 def train_ours(name, train, held_out, options, folder):
-    preset = PRESETS[name]
+    preset = RECIPES[name]
     settings = {"validations": VALIDATIONS["ours"], "minutes": options.minutes, "device": options.device}
     config = ml.TrainConfig(**{**preset["train"], **settings})
     torch.manual_seed(config.seed)

@@ -114,8 +114,9 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     train.add_argument(
         "--preset",
         default="unet2d",
-        help="unet2d: a 2-D U-Net that sees a slice and its two neighbors (default); unet2d-position: it also knows "
-        "how high the slice lies, and keeps one organ; unet2d-small: with half the channels, on pixels of 1.25 mm; "
+        help="unet2d: a 2-D U-Net that sees a slice, its two neighbors and how high it lies in the scan (default); "
+        "unet2d-organ: the same for an organ of which there is one: its largest part is kept, and smoothed across the "
+        "slices; unet2d-small: with half the channels, on pixels of 1.25 mm; "
         "unet3d: a 3-D U-Net on windows, for a GPU; promise12-improved: the network of rank 8 in PROMISE12, "
         "re-created without its mistakes, for a GPU",
     )

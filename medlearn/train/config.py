@@ -165,14 +165,21 @@ class TrainConfig:
 
 #: What ``medlearn train --preset`` offers: keywords of the network and of `TrainConfig`.
 PRESETS = {
+    # A slice with its neighbors and how high it lies in the scan; three quarters of its width make steps twice as fast.
     "unet2d": {
         "model": {"kind": "unet", "ndim": 2, "widths": (16, 32, 64, 128, 256)},
-        "train": {"adjacent_slices": 1},
+        "train": {"adjacent_slices": 1, "slice_position": True, "crop": 0.75},
     },
-    # With what a slice alone does not show: how high it lies in the scan, and that the organ is in one piece.
-    "unet2d-position": {
+    # For an organ of which there is one: in one piece, and as smooth across the slices as within them.
+    "unet2d-organ": {
         "model": {"kind": "unet", "ndim": 2, "widths": (16, 32, 64, 128, 256)},
-        "train": {"adjacent_slices": 1, "slice_position": True, "smooth_slices": 1.0, "largest_component": True},
+        "train": {
+            "adjacent_slices": 1,
+            "slice_position": True,
+            "crop": 0.75,
+            "smooth_slices": 1.0,
+            "largest_component": True,
+        },
     },
     "unet2d-small": {
         "model": {"kind": "unet", "ndim": 2, "widths": (8, 16, 32, 64, 128)},
