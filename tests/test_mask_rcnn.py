@@ -144,6 +144,16 @@ def test_the_numbers_of_the_objects_do_not_matter():
     assert torch.equal(*losses)
 
 
+def test_more_proposals_can_be_looked_into_than_in_training():
+    model = small_model(anchor_sizes=((8, 16), (24, 32), (48, 64))).eval()
+    images = torch.randn(1, 1, 96, 96, generator=torch.Generator().manual_seed(0))
+    looked_into = []
+    model.box_head.register_forward_hook(lambda head, inputs, outputs: looked_into.append(len(inputs[0])))
+    for n in (None, 10, 90):
+        model.detect(images, score_threshold=0.99, n_proposals=n)
+    assert looked_into == [40, 10, 90]
+
+
 def test_detections_in_one_map():
     masks = torch.tensor([[[1, 1, 0, 0]], [[0, 1, 1, 0]]], dtype=torch.bool)
     found = Detections(torch.zeros(2, 4), torch.ones(2), torch.tensor([0.9, 0.8]), masks)

@@ -175,6 +175,7 @@ class MaskRCNN(nn.Module):
         score_threshold: float = 0.5,
         iou_threshold: float = 0.5,
         max_detections: int = 200,
+        n_proposals: int | None = None,
     ) -> list[Detections]:
         """Find the objects of each image.
 
@@ -187,6 +188,9 @@ class MaskRCNN(nn.Module):
             Of two boxes of one class that overlap by more, the surer is kept.
         max_detections : int
             At most so many for each image.
+        n_proposals : int, optional
+            Boxes of one image that are looked into; as many as in training where it is not given. An image that is
+            larger than those of the training, with more objects, wants more.
 
         Returns
         -------
@@ -198,7 +202,7 @@ class MaskRCNN(nn.Module):
         found = []
         for i in range(len(images)):
             levels, size = [level[i] for level in pyramid], images.shape[2:]
-            rois = self._best_proposals(logits[i], offsets[i], anchors, size)
+            rois = self._best_proposals(logits[i], offsets[i], anchors, size, n_proposals)
             boxes, classes, scores = self._classify(levels, rois, size, score_threshold, iou_threshold)
             boxes, classes, scores = boxes[:max_detections], classes[:max_detections], scores[:max_detections]
             masks = self.mask_head(cut_out(levels, boxes, MASK_CELLS, samples=1)).float()
@@ -217,17 +221,18 @@ class MaskRCNN(nn.Module):
         return list(zip(*logits, strict=True)), list(zip(*offsets, strict=True)), anchors
 
     @torch.no_grad()
-    def _best_proposals(self, logits, offsets, anchors, size) -> Tensor:
+    def _best_proposals(self, logits, offsets, anchors, size, n: int | None = None) -> Tensor:
         """The best boxes of one image, without duplicates; nothing is learned through their coordinates."""
+        n = self.config["n_proposals"] if n is None else n
         boxes, scores = [], []
         for level_logits, level_offsets, level_anchors in zip(logits, offsets, anchors, strict=True):
-            best = level_logits.topk(min(2 * self.config["n_proposals"], len(level_logits))).indices
+            best = level_logits.topk(min(2 * n, len(level_logits))).indices
             decoded = bx.clip_boxes(bx.decode_boxes(level_offsets[best], level_anchors[best]), size)
             best, decoded = best[large_enough(decoded)], decoded[large_enough(decoded)]
             kept = bx.nms(decoded, level_logits[best], 0.7)
             boxes.append(decoded[kept])
             scores.append(level_logits[best[kept]])
-        best = torch.cat(scores).argsort(descending=True, stable=True)[: self.config["n_proposals"]]
+        best = torch.cat(scores).argsort(descending=True, stable=True)[:n]
         return torch.cat(boxes)[best]
 
     def _head_losses(self, levels, rois, matched, target: "_Targets", classes: Tensor) -> dict[str, Tensor]:
