@@ -174,3 +174,103 @@ def test_chapter_14a_quotes_the_stored_families():
         assert row["seconds"] == pytest.approx(np.mean(steps["seconds"]), abs=0.06), name
         assert row["steps"] == pytest.approx(np.mean(time["steps"]), abs=0.51), name
     assert len(stored["seeds"]) == 3
+
+
+# chapter 12a, the training doctor
+
+
+@pytest.fixture(scope="module")
+def doctor() -> dict:
+    """The stored grid and the six runs."""
+    return json.loads((BOOK / "results" / "12a_doctor.json").read_text("utf-8"))
+
+
+def test_chapter_12a_quotes_the_stored_run(doctor):
+    quoted, stored = literal("12a_training", "overfitting"), doctor["runs"]["too few patients"][0]
+    assert set(quoted) == {"held_out_loss", "held_out"}
+    for name, values in quoted.items():
+        assert values == pytest.approx(stored[name], abs=0.00051), name
+    assert all(len(run[name]) == 20 for runs in doctor["runs"].values() for run in runs for name in run)
+    assert stored["held_out_loss"][-1] > 0.125, "the loss of the guess that never looks, which the chapter prints"
+    n_settings = np.prod([len(values) for values in doctor["grid"]["axes"].values()])
+    assert f"{n_settings} trainings" in (BOOK / "chapters" / "12a_training.md").read_text("utf-8")
+
+
+# chapter 12b, the ablation
+
+
+@pytest.fixture(scope="module")
+def ablation() -> dict:
+    """The stored ablation on phantoms."""
+    return json.loads((BOOK / "results" / "12b_ablation.json").read_text("utf-8"))
+
+
+def test_chapter_12b_quotes_the_stored_ablation(ablation):
+    quoted = literal("12b_case_study", "ablation")
+    assert list(quoted) == list(ablation["means"])
+    for name, (mean, difference, low, high, of_seeds, seconds) in quoted.items():
+        assert mean == pytest.approx(ablation["means"][name], abs=0.00051), name
+        assert seconds == pytest.approx(np.mean(ablation["seconds"][name]), abs=0.051), name
+        if name != "recipe":
+            found = ablation["effects"][name]
+            assert [difference, low, high] == pytest.approx([found["difference"], *found["interval"]], abs=0.00051)
+            assert of_seeds == pytest.approx(found["of_seeds"], abs=0.00051), name
+    assert len(ablation["seeds"]) == 3
+    assert ablation["patients"] == {"training": 24, "held_out": 16}
+    assert ablation["steps"] == 150
+
+
+def test_ablation_interval_worked_by_hand():
+    """Equal differences have an interval without width; seeds that disagree are within the noise."""
+    effect = import_module("12b_ablation").effect
+    found = effect([[0.8, 0.6], [0.7, 0.9]], [[0.7, 0.5], [0.6, 0.8]])
+    assert found == {"difference": 0.1, "interval": [0.1, 0.1], "of_seeds": [0.1, 0.1], "beyond_noise": True}
+    found = effect([[0.8, 0.6], [0.6, 0.4]], [[0.7, 0.5], [0.7, 0.5]])  # the seeds disagree
+    assert found == {"difference": 0.0, "interval": [-0.1, 0.1], "of_seeds": [0.1, -0.1], "beyond_noise": False}
+
+
+def test_equal_steps_are_the_same_training(ablation):
+    """Draws derive from seed and step: epochs of another length change nothing but how often one looks."""
+    assert ablation["dice"]["a third of the draws, equal steps"] == ablation["dice"]["recipe"]
+    assert ablation["dice"]["a third of the draws, equal epochs"] != ablation["dice"]["recipe"]
+
+
+# chapter 14b, the instances
+
+
+def test_chapter_14b_quotes_the_stored_instances():
+    stored = json.loads((BOOK / "results" / "14b_instances.json").read_text("utf-8"))
+    quoted = literal("14b_instances", "instances")
+    assert list(quoted) == list(stored["methods"])
+    for name, row in quoted.items():
+        measured = stored["methods"][name]
+        assert row["parameters"] == measured["parameters"]
+        assert row["ap50"] == pytest.approx([ap[0] for ap in measured["ap"]], abs=0.0051), name
+        assert row["ap"] == pytest.approx(np.mean(measured["ap"], axis=0), abs=0.0051), name
+        for key in ("count_error", "dice"):
+            assert row[key] == pytest.approx(np.mean(measured[key]), abs=0.0051), (name, key)
+        assert row["seconds"] == pytest.approx(np.mean(measured["seconds"]), abs=0.51), name
+        assert row["predict_ms"] == pytest.approx(np.mean(measured["predict_ms"]), abs=0.51), name
+    assert stored["iou"] == pytest.approx(np.arange(0.5, 0.96, 0.05))
+    chapter = (BOOK / "chapters" / "14b_instances.md").read_text("utf-8").replace("\n", " ")
+    assert len(stored["seeds"]) == 3
+    assert f"{stored['pictures']['training']} pictures" in chapter
+    assert f"{sum(stored['nuclei'])} nuclei" in chapter
+
+
+def test_chapter_14b_claims_what_the_stored_instances_show():
+    methods = json.loads((BOOK / "results" / "14b_instances.json").read_text("utf-8"))["methods"]
+    ap50 = {name: [ap[0] for ap in row["ap"]] for name, row in methods.items()}
+    for name in ("U-Net, depth, watershed", "Mask R-CNN"):
+        assert min(ap50[name]) > max(ap50["U-Net, pieces"]) + 0.1, name
+    assert max(methods["U-Net, depth, watershed"]["count_error"]) < min(methods["U-Net, pieces"]["count_error"])
+
+
+def test_chapter_14b_quotes_the_stored_families():
+    stored = json.loads((BOOK / "results" / "14_families.json").read_text("utf-8"))["families"]
+    for name, row in literal("14b_instances", "slice_networks").items():
+        measured = stored[name]
+        assert row["parameters"] == measured["parameters"]
+        for key in ("equal_steps", "equal_time"):
+            assert row[key] == pytest.approx(measured[key]["whole"], abs=0.00051), (name, key)
+        assert row["seconds"] == pytest.approx(np.mean(measured["equal_steps"]["seconds"]), abs=0.06), name
