@@ -1,5 +1,7 @@
 """The notebooks: how they are built, that the committed ones are up to date, that each has the parts of a chapter."""
 
+import base64
+import io
 import re
 import shutil
 import subprocess
@@ -7,7 +9,9 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "book"))  # the build is a script of the book, not a part of the library
@@ -247,6 +251,36 @@ def test_outputs_are_kept_and_cleaned(tiny):
     assert "widget-view" not in (tiny / "notebooks" / "00_tiny.ipynb").read_text("utf-8")
 
 
+def png(array):
+    """The picture as base64, in four channels as Matplotlib writes it."""
+    rgb = array if array.ndim == 3 else np.repeat(array[..., None], 3, 2)
+    opaque = np.full((*rgb.shape[:2], 1), 255, np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(np.concatenate([rgb, opaque], axis=2)).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def pixels(stored_png):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(stored_png))).convert("RGB")).astype(int)
+
+
+def test_figures_are_stored_in_fewer_bytes_and_look_the_same():
+    rng = np.random.default_rng(0)
+    gray = rng.integers(0, 256, (64, 96), np.uint8)
+    few = rng.integers(0, 256, (200, 3), np.uint8)[rng.integers(0, 200, (64, 96))]
+    photograph = rng.integers(0, 256, (64, 96, 3), np.uint8)
+    for picture, at_most in ((gray, 0.7), (few, 0.7), (photograph, 1.0)):
+        before = png(picture)
+        after = build.smaller(before)
+        np.testing.assert_array_equal(pixels(after), pixels(before))  # none of them loses anything
+        assert len(after) < at_most * len(before)
+        assert build.smaller(after) == after
+    ramp = np.linspace(0, 1, 96)[:, None] * np.array([250.0, 120.0, 30.0])
+    shades = np.rint(np.repeat(ramp[None], 64, 0) + rng.integers(0, 4, (64, 96, 1))).clip(0, 255).astype(np.uint8)
+    error = abs(pixels(build.smaller(png(shades))) - shades)
+    assert error.max(axis=2).mean() < 1
+
+
 def test_second_build_writes_the_same_bytes(tiny, tmp_path):
     build.build([tiny / "chapters" / "00_tiny.md"], read_book(tiny), tmp_path)
     for name in ("00_tiny.ipynb", "solutions/00_tiny.ipynb"):
@@ -386,6 +420,11 @@ def test_every_reference_can_be_found():
     for key, reference in read_references((ROOT / "book" / "references.bib").read_text("utf-8")).items():
         assert {"author", "title", "year"} <= set(reference), key
         assert "doi" in reference or "url" in reference, key
+
+
+@notebooks
+def test_size(path):
+    assert path.stat().st_size <= 2_000_000, "make its figures smaller: pictures in gray, fewer inches"
 
 
 @notebooks
