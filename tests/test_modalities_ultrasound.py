@@ -94,6 +94,26 @@ def test_an_echo_at_one_edge_does_not_appear_at_the_other():
     assert np.abs(rf[:, -1]).max() < 1e-3 * np.abs(rf[:, 0]).max()
 
 
+def test_behind_what_stops_all_sound_the_picture_is_black():
+    """No trace of the strong echoes at the transducer, not even where the gain for depth amplifies most."""
+    impedance, scattering, attenuation = tissue(300, 32, scattering=0.1, attenuation=0.5)
+    attenuation[40:50] = 1000
+    options = {"gain_db_per_cm_mhz": 0.6, "reference": 0.05, "dynamic_range_db": 60}
+    picture = ultrasound.b_mode(impedance, scattering, attenuation, pixel_mm=(0.3, 0.5), probe=PROBE, **options)
+    assert picture[10:35].mean() > 0.3
+    assert picture[60:].max() == 0
+
+
+def test_the_picture_is_the_compressed_envelope_of_the_rf_lines():
+    maps = tissue(100, 24, scattering=0.1, attenuation=0.5)
+    options = {"pixel_mm": (0.3, 0.5), "probe": PROBE, "seed": 3}
+    rf, _ = ultrasound.rf_lines(*maps, **options)
+    power = (ultrasound.envelope(rf).reshape(100, -1, 24) ** 2).mean(axis=1)
+    expected = ultrasound.log_compress(np.sqrt(power), dynamic_range_db=40, reference=0.1)
+    picture = ultrasound.b_mode(*maps, **options, dynamic_range_db=40, reference=0.1)
+    assert picture[5:-5] == pytest.approx(expected[5:-5], abs=0.005)  # at the ends the lines are cut off
+
+
 # ---- Echo strength
 
 

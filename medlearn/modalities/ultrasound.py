@@ -180,8 +180,14 @@ def rf_lines(
     ValueError
         If an argument does not fit.
     """
+    echoes, sample_mm = _beam_echoes(impedance, scattering, attenuation_db_per_cm_mhz, pixel_mm, probe, seed)
+    return _blur_along_depth(echoes, sample_mm, probe), sample_mm
+
+
+def _beam_echoes(impedance, scattering, attenuation, pixel_mm, probe: Probe, seed: int) -> tuple[np.ndarray, float]:
+    """Strength of the echo from each depth of each beam, (samples, lines), before the pulse blurs it along depth."""
     row_mm, line_mm = check_spacing("pixel_mm", pixel_mm, "depth, lines")
-    impedance, scattering, attenuation = _check_tissue("depth, lines", impedance, scattering, attenuation_db_per_cm_mhz)
+    impedance, scattering, attenuation = _check_tissue("depth, lines", impedance, scattering, attenuation)
     per_row, sample_mm = _sampling(row_mm, probe, per_wavelength=8)
     amplitude = round_trip(impedance, attenuation, row_mm=row_mm, probe=probe).astype(np.float32)
     spread = (amplitude * scattering * math.sqrt(sample_mm / line_mm)).astype(np.float32)
@@ -190,7 +196,7 @@ def rf_lines(
     echoes *= np.repeat(spread, per_row, axis=0)
     echoes[::per_row] += amplitude * reflection(impedance).astype(np.float32)  # interfaces lie where rows begin
     depth = np.arange(len(echoes)) * sample_mm
-    return _blur_along_depth(_blur_across(echoes, depth, line_mm, probe), sample_mm, probe), sample_mm
+    return _blur_across(echoes, depth, line_mm, probe), sample_mm
 
 
 def _check_tissue(axes: str, impedance, scattering, attenuation) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -224,16 +230,25 @@ def _blur_across(echoes: np.ndarray, depth_mm: np.ndarray, line_mm: float, probe
     return fft.idct(fft.dct(echoes, axis=1) * transfer, axis=1)
 
 
-def _blur_along_depth(echoes: np.ndarray, sample_mm: float, probe: Probe) -> np.ndarray:
-    """Replace every echo by a pulse around its own depth."""
+def _blur_along_depth(echoes: np.ndarray, sample_mm: float, probe: Probe, *, analytic: bool = False) -> np.ndarray:
+    """Replace every echo by a pulse around its own depth.
+
+    With `analytic`, the pulse is complex: its magnitude is the envelope. That of `envelope` is the same near an echo,
+    but has weak tails along the whole line, which the gain for depth would make visible in shadows.
+    """
     us_per_sample = 2 * sample_mm / probe.sound_speed_mm_per_us
     reach = math.ceil(5 * probe.pulse_std_us / us_per_sample)
-    n = fft.next_fast_len(len(echoes) + 2 * reach, real=True)
-    kernel = np.zeros(n, np.float32)
+    n = fft.next_fast_len(len(echoes) + 2 * reach, real=not analytic)
     offsets = np.arange(-reach, reach + 1)
-    kernel[offsets] = pulse(offsets * us_per_sample, probe)  # negative offsets stand at the end, as the FFT wants it
-    transfer = fft.rfft(kernel).real  # an even kernel
+    time_us = offsets * us_per_sample
+    kernel = np.zeros(n, np.complex64 if analytic else np.float32)
+    kernel[offsets] = pulse(time_us, probe)  # negative offsets stand at the end, as the FFT wants it
     lines = np.ascontiguousarray(echoes.T)  # the FFT is about twice as fast along contiguous samples
+    if analytic:
+        sine = np.sin(2 * math.pi * probe.frequency_mhz * time_us)
+        kernel[offsets] += 1j * sine * np.exp(-0.5 * (time_us / probe.pulse_std_us) ** 2)
+        return fft.ifft(fft.fft(lines, n) * fft.fft(kernel))[:, : len(echoes)].T
+    transfer = fft.rfft(kernel).real  # an even kernel
     return fft.irfft(fft.rfft(lines, n) * transfer, n)[:, : len(echoes)].T
 
 
@@ -361,10 +376,9 @@ def b_mode(
     ndarray of float64, (depth, lines)
         0 to 1, on the pixels of the tissue: the root of the mean power of the samples of each row.
     """
-    rf, sample_mm = rf_lines(
-        impedance, scattering, attenuation_db_per_cm_mhz, pixel_mm=pixel_mm, probe=probe, seed=seed
-    )
-    strength = time_gain(envelope(rf), sample_mm=sample_mm, db_per_cm_mhz=gain_db_per_cm_mhz, probe=probe)
+    echoes, sample_mm = _beam_echoes(impedance, scattering, attenuation_db_per_cm_mhz, pixel_mm, probe, seed)
+    strength = np.abs(_blur_along_depth(echoes, sample_mm, probe, analytic=True))  # the envelope of `rf_lines`
+    strength = time_gain(strength, sample_mm=sample_mm, db_per_cm_mhz=gain_db_per_cm_mhz, probe=probe)
     rows, lines = np.shape(impedance)
     power = (strength.reshape(rows, -1, lines) ** 2).mean(axis=1)
     return log_compress(np.sqrt(power), dynamic_range_db=dynamic_range_db, reference=reference)

@@ -143,16 +143,16 @@ def head_anatomy(seed: int = 0, *, shape=SHAPE, spacing=SPACING) -> Volume:
 
     # the cortex: a ribbon below the surface, and along both walls of the furrows that cut into it
     inside = (RELATIVE_RADII["brain"] - depth) * np.mean(radii)  # mm below the surface of the brain
-    field = smooth_noise(rng, axes, (11.0, 11.0, 11.0), extent=264.0)
+    field = smooth_noise(rng, axes, (7.0, 7.0, 7.0), extent=266.0)
     steep = [np.gradient(field, h, axis=axis) for axis, h in enumerate(spacing) if shape[axis] > 1]
     slope = np.sqrt(sum(g**2 for g in steep)) + 1e-3
-    furrow = np.where(inside < 22, np.abs(field) / slope, np.inf)  # mm from the middle of a furrow
-    gap = np.where((z > -20) & (inside < 40), np.abs(x), np.inf)  # and from the gap between the hemispheres
+    furrow = np.where(inside < 24, np.abs(field) / slope, np.inf)  # mm from the middle of a furrow
+    gap = np.where((z > -20) & (inside < 40), np.abs(x) - 0.5, np.inf)  # and from the gap between the hemispheres
     furrow = np.minimum(furrow, gap)
     brain = inside > 0
     labels[brain] = HEAD_TISSUES["white_matter"].label
-    labels[brain & ((inside < 3.5) | (furrow < 4.2))] = HEAD_TISSUES["gray_matter"].label
-    labels[brain & (furrow < 1.0)] = HEAD_TISSUES["csf"].label
+    labels[brain & ((inside < 3.5) | (furrow < 3.5))] = HEAD_TISSUES["gray_matter"].label
+    labels[brain & (furrow < 0.9)] = HEAD_TISSUES["csf"].label
     for side in (-1, 1):
         nucleus = ((x - 14 * side) / 9) ** 2 + ((y - 8) / 15) ** 2 + ((z + 2) / 9) ** 2
         labels[brain & (nucleus < 1)] = HEAD_TISSUES["gray_matter"].label

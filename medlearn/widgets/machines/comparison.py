@@ -15,6 +15,7 @@ from . import _bodies
 
 SHAPE, SPACING = (100, 160, 160), (3.2, 2.4, 2.4)
 LIVER = 4  # a slice near the feet
+FINE_MM = 0.6  # pixels of the plane that sound enters
 
 # ---- How sharp: full width at half height of a point, in mm. Each follows from what the machine is made of.
 
@@ -73,6 +74,7 @@ class _Seen(NamedTuple):
 
 
 class _Body(NamedTuple):
+    seed: int
     anatomy: Volume
     z: int  # of the slice that the machines for slices see
     rng: np.random.Generator
@@ -80,8 +82,8 @@ class _Body(NamedTuple):
     def volume(self, name: str, **options) -> np.ndarray:
         return phantom.tissue_map(self.anatomy, name, **options).array
 
-    def slice(self, name: str, *, z: int | None = None, **options) -> np.ndarray:
-        part = Volume(array=self.anatomy.array[self.z if z is None else z], spacing=SPACING[1:], axes="yx")
+    def slice(self, name: str, **options) -> np.ndarray:
+        part = Volume(array=self.anatomy.array[self.z], spacing=SPACING[1:], axes="yx")
         return phantom.tissue_map(part, name, **options).array
 
 
@@ -90,7 +92,7 @@ def _body(seed: int) -> _Body:
     anatomy = phantom.chest_anatomy(seed, shape=SHAPE, spacing=SPACING)
     anatomy = anatomy.map(lambda a: np.where(_bodies.labels_of(a, "table"), np.uint8(0), a))
     area = _bodies.labels_of(anatomy.array, "solid_nodule", "ground_glass").sum((1, 2))
-    return _Body(anatomy, int(area.argmax()) if area.any() else SHAPE[0] // 2, np.random.default_rng(seed))
+    return _Body(seed, anatomy, int(area.argmax()) if area.any() else SHAPE[0] // 2, np.random.default_rng(seed))
 
 
 def _lines(volume: np.ndarray) -> np.ndarray:
@@ -127,24 +129,24 @@ _MRI_MAPS = ("proton_density", "t1_ms", "t2_ms"), (0.0, 1.0, 1.0)  # air has no 
 
 def _ultrasound(body: _Body) -> _Seen:
     """From the front, near the feet, in the window of 64 mm with the least lung and bone: gas and bone stop sound."""
-    probe = ultrasound.Probe(frequency_mhz=3.0, focus_mm=50.0)
-    labels = body.anatomy.array[LIVER]
-    columns, rows = round(64 / SPACING[2]), round(90 / SPACING[1])
-    skin = np.argmax(labels != 0, axis=0)
-    bad = _bodies.labels_of(labels, "lung", "cortical_bone", "air", "marrow")
-    cost = [bad[skin[x] : skin[x] + rows, x].mean() if labels[:, x].any() else 1.0 for x in range(SHAPE[2])]
+    probe = ultrasound.Probe(frequency_mhz=4.0, focus_mm=40.0)
+    apart = (SHAPE[0] - 1 - 2 * LIVER) * SPACING[0]  # of the two slices of a finer grid, the lower one in the liver
+    fine = phantom.chest_anatomy(body.seed, shape=(2, 640, 640), spacing=(apart, FINE_MM, FINE_MM)).array[0]
+    fine = np.where(_bodies.labels_of(fine, "table"), np.uint8(0), fine)
+    columns, rows = round(64 / FINE_MM), round(90 / FINE_MM)
+    skin = np.argmax(fine != 0, axis=0)
+    bad = _bodies.labels_of(fine, "lung", "cortical_bone", "air", "marrow")
+    cost = [bad[skin[x] : skin[x] + rows, x].mean() if fine[:, x].any() else 1.0 for x in range(fine.shape[1])]
     left = int(np.argmin(np.convolve(cost, np.ones(columns), "valid")))
-    depth = skin[left : left + columns] + np.arange(rows)[:, None]
-
-    def window(name):
-        part = np.take_along_axis(body.slice(name, z=LIVER)[:, left : left + columns], depth, axis=0)
-        return ndimage.zoom(part, (SPACING[1] / 0.3, SPACING[2] / 0.6), order=1)
-
-    maps = [window(name) for name in ("impedance", "scatter", "ultrasound_attenuation")]
-    image = ultrasound.b_mode(*maps, pixel_mm=(0.3, 0.6), probe=probe, gain_db_per_cm_mhz=0.5, reference=0.05)
-    across = float(probe.lateral_resolution_mm(50.0))
-    says = f"pulse {probe.axial_resolution_mm:.1f} mm, beam {across:.1f} mm at 5 cm"
-    return _Seen("ultrasound of the liver, from the front", image, (0.3, 0.6), "gray", says)
+    depth = skin[left : left + columns] + np.arange(rows)[:, None]  # the probe presses the skin flat
+    seen = np.take_along_axis(fine[:, left : left + columns], depth, axis=0).repeat(2, axis=0)
+    pixel = (FINE_MM / 2, FINE_MM)
+    window = Volume(array=seen, spacing=pixel, axes="yx")
+    maps = [phantom.tissue_map(window, name).array for name in ("impedance", "scatter", "ultrasound_attenuation")]
+    image = ultrasound.b_mode(*maps, pixel_mm=pixel, probe=probe, gain_db_per_cm_mhz=0.5, reference=0.05)
+    across = float(probe.lateral_resolution_mm(40.0))
+    says = f"pulse {probe.axial_resolution_mm:.1f} mm, beam {across:.1f} mm at 4 cm"
+    return _Seen("ultrasound of the liver, from the front", image, pixel, "gray", says)
 
 
 def _ultrasound_ct(body: _Body) -> _Seen:
@@ -235,7 +237,7 @@ def body_through_machines(seed: int = 0) -> Figure:
         If seed is not a whole number from 0 up.
     """
     body = _body(seed)
-    figure = Figure(figsize=(10, 10.4), layout="constrained")
+    figure = Figure(figsize=(9, 9.4), layout="constrained")
     for number, (axes, see) in enumerate(zip(figure.subplots(3, 3).flat, MACHINES, strict=True)):
         seen = see(body)
         low, high = np.percentile(seen.image, [1, 99.7])

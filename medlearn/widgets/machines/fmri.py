@@ -11,7 +11,7 @@ from ._parts import Answer, Curves, Dial, Machine, Picture
 
 TR_S = 2.0
 BLOCK_S = 20.0
-SHAPE, SPACING = (1, 88, 72), (2.5, 2.5, 2.5)
+SPACING = (2.5, 2.5, 2.5)
 
 
 @functools.cache
@@ -23,7 +23,9 @@ def _slice() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     rest = phantom.head(0).image.array[z]
     share = phantom.head_activation(whole, [site]).array[z] / site.amplitude_percent
     brain = whole.array[z] >= phantom.HEAD_TISSUES["gray_matter"].label
-    return rest.astype(float), share.astype(float), brain
+    rows, columns = (np.flatnonzero((rest > 0).any(axis=1 - axis)) for axis in (0, 1))
+    box = slice(rows[0] - 3, rows[-1] + 4), slice(columns[0] - 3, columns[-1] + 4)  # air costs as much time as brain
+    return rest[box].astype(float), share[box].astype(float), brain[box]
 
 
 def simulate(*, percent: float, n_scans: int, noise_percent: float, threshold: float) -> Answer:
