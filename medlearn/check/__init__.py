@@ -32,6 +32,7 @@ __getattr__, __dir__, __all__ = _lazy.attach(
         "chapter10a": ["accuracy_precision_sensitivity", "dice_of_stack", "hausdorff95_by_hand"],
         "chapter10b": ["cross_entropy_and_gradient", "soft_dice_loss", "tversky_by_hand"],
         "chapter11": ["build_sets", "elastic_field", "keeps_label", "warp_pair"],
+        "chapter12a": ["adamw_step", "choose_checkpoint", "count_draws", "diagnose", "patient_split"],
         "chapter12b": ["budget", "dice_per_slice", "squeezed_length", "t_interval", "training_cost"],
         "chapter13": ["compare", "confidence_interval", "score_case"],
         "chapter14a": ["blend_windows", "conv_cost", "squared_dice", "target_spacing"],

@@ -12,6 +12,7 @@ from .region_grow_explorer import RegionGrowExplorer
 from .skip_switchboard import SkipSwitchboard
 from .slice_explorer import SliceExplorer
 from .threshold_explorer import ThresholdExplorer
+from .training_doctor import TrainingDoctor
 from .viewer3d import view3d
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "SkipSwitchboard",
     "SliceExplorer",
     "ThresholdExplorer",
+    "TrainingDoctor",
     "Widget",
     "view3d",
 ]
