@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import medlearn
 from medlearn.datasets import cases as load_cases
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
@@ -227,6 +228,26 @@ def test_ablation_interval_worked_by_hand():
     assert found == {"difference": 0.1, "interval": [0.1, 0.1], "of_seeds": [0.1, 0.1], "beyond_noise": True}
     found = effect([[0.8, 0.6], [0.6, 0.4]], [[0.7, 0.5], [0.7, 0.5]])  # the seeds disagree
     assert found == {"difference": 0.0, "interval": [-0.1, 0.1], "of_seeds": [0.1, -0.1], "beyond_noise": False}
+
+
+def test_ablation_of_cases_in_a_folder(tmp_path, monkeypatch):
+    """Every case is held out once; a size that the header has lost is taken from the field of view."""
+    script = import_module("12b_ablation")
+    for n in range(5):
+        case = medlearn.phantom.prostate(n, shape=(4, 32, 32), spacing=(9.0, 0.5, 0.5))
+        medlearn.save(case.image, tmp_path / f"Case{n:02d}.mhd")
+        medlearn.save(case.mask, tmp_path / f"Case{n:02d}_segmentation.mhd")
+    sizes = script.sizes_for(case.image)
+    assert sizes["spacing"] == 1.0
+    assert sizes["augment"].elastic_mm == pytest.approx(script.ELASTIC.elastic_mm * 16 / 200)
+    assert sizes["augment"].rotation_deg == script.ELASTIC.rotation_deg
+    monkeypatch.setattr(script, "REAL_VARIANTS", ("recipe", "no augmentation"))
+    monkeypatch.setattr(script.real, "__kwdefaults__", {"n_steps": 1, "seed": 0})
+    record = script.main(["--data", str(tmp_path), "--out", str(tmp_path / "record.json")])
+    assert json.loads((tmp_path / "record.json").read_text("utf-8")) == json.loads(json.dumps(record))
+    assert np.shape(record["dice"]["no augmentation"]) == (1, 5)
+    assert set(record["effects"]) == {"no augmentation"}
+    assert (record["cases"], record["size"]) == (5, "real")
 
 
 def test_equal_steps_are_the_same_training(ablation):
