@@ -93,7 +93,8 @@ def execute(notebook: nbformat.NotebookNode, folder: Path) -> None:
 
 def is_progress(output: nbformat.NotebookNode, cell: nbformat.NotebookNode) -> bool:
     """Whether this is the clock-dependent progress of a cell that is marked as varying; it is not stored."""
-    return output.get("name") == "stderr" and "nbval-ignore-output" in cell.metadata.get("tags", [])
+    live = output.get("name") == "stderr" or output.get("metadata", {}).get("medlearn") == "live curves"
+    return live and "nbval-ignore-output" in cell.metadata.get("tags", [])
 
 
 def clean(output: nbformat.NotebookNode) -> nbformat.NotebookNode:

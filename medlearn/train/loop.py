@@ -26,6 +26,7 @@ from .config import TrainConfig
 from .data import Validation, crop_size, fit_preprocess, load_cases
 from .objective import Objective, learning_rate, make_optimizer, segmentation_objective
 from .plan import make_plan, open_folder
+from .live import LiveCurves
 from .precision import choose_arithmetic
 from .progress import Bar, Clock, interrupt_flag
 from .run import CONFIG_FILE, CURVES_FILE, HISTORY_FILE, LOG_FILE, MODEL_FILE, STATE_FILE, Run
@@ -72,7 +73,8 @@ def fit(
         Go on where a stopped run in `out` was, with the same cases and settings. "auto" begins a run where there is
         none yet.
     progress : bool
-        Show a line with loss, Dice and the time left, in a terminal or a notebook.
+        Show a line with loss, Dice and the time left, in a terminal or a notebook; in a notebook also the curves, which
+        grow as training goes on.
     on_validation : callable, optional
         ``on_validation(model, preprocess, share)`` is called with the averaged model (do not change it) after each
         prediction of the held-out cases; `share` of the budget, 0 ... 1, is then used.
@@ -190,7 +192,7 @@ class Training:
         """Step until the budget is used (returns True) or somebody presses Ctrl-C (False)."""
         main = distributed.rank() == 0
         self.clock.start(self.clock.elapsed)
-        saved, bar = self.clock.elapsed, Bar(progress and main)
+        saved, bar, curves = self.clock.elapsed, Bar(progress and main), LiveCurves(progress and main)
         if self.config.tensorboard and main:
             self.board = Board(out / "tensorboard", after_step=self.step)
         validated = math.floor(self.share * self.config.validations)
@@ -212,6 +214,7 @@ class Training:
                     self.save(out)
                     saved = self.clock.elapsed
             if stopped:
+                        curves.show(self.history)
                 _log.info("interrupted at step %d; resume goes on from there", self.step)
             else:
                 self.end_epoch(out)
@@ -224,6 +227,7 @@ class Training:
         _log.info("%d steps in %.1f s, %.1f slices per second", self.step, self.clock.elapsed, self.slices_per_second)
         return not stopped
 
+            curves.show(self.history, last=True)
     @property
     def slices_per_second(self) -> float:
         """Slices trained on per second of the clock, validation included."""

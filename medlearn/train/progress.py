@@ -50,7 +50,7 @@ class Bar:
     """One line that shows how far training is, with loss, Dice and the time left. Silent where nobody looks."""
 
     def __init__(self, enabled: bool):
-        watched = sys.stderr.isatty() or _in_notebook()
+        watched = sys.stderr.isatty() or kernel() is not None
         layout = "{percentage:3.0f}% |{bar:24}| {desc}"
         self._bar = tqdm(total=1.0, disable=not (enabled and watched), bar_format=layout, file=sys.stderr)
         self._shown = float("-inf")
@@ -71,7 +71,7 @@ class Bar:
         self._bar.close()
 
 
-def _in_notebook() -> bool:
-    """Whether an IPython shell, a notebook's kernel say, runs this code."""
+def kernel():
+    """The kernel of the notebook that runs this code; None where there is none."""
     ipython = sys.modules.get("IPython")
-    return ipython is not None and ipython.get_ipython() is not None
+    return getattr(ipython and ipython.get_ipython(), "kernel", None)
