@@ -109,11 +109,19 @@ class Preprocess:
         return self.patch or self.canvas
 
     def image(self, image: Volume) -> np.ndarray:
-        """The image as the network wants it: float32, (z, *canvas) or (z, y, x), mean 0, standard deviation 1."""
+        """The image as the network wants it: float32, (z, *canvas) or (z, y, x), mean 0, standard deviation 1.
+
+        Raises
+        ------
+        ValueError
+            If it has other axes than zyx or yx, or holds NaN, with which nothing can be computed.
+        """
         image = _to_slices(image)
         if self.clahe_clip_limit is not None:
             image = image.map(clahe, clip_limit=self.clahe_clip_limit, n_bins=256)
-        image = image.map(clip_percentiles, *self.percentiles).map(normalize)
+        image = image.map(clip_percentiles, *self.percentiles).map(normalize)  # one NaN makes all of them NaN
+        if not np.isfinite(image.array).all():
+            raise ValueError("the image holds values that are not finite (NaN): replace them, by 0 say, and save it")
         image = self._resampled(image, "linear", value=float(image.array.min()))
         if self.curvature_flow is None:
             return image.array

@@ -66,6 +66,38 @@ def test_the_last_good_weights_are_kept(tmp_path):
             assert torch.equal(tensor, averaged[1][name]), name
 
 
+def test_a_resumed_run_knows_that_what_it_read_was_good(tmp_path):
+    settings = config(epochs=4, checkpoint_minutes=1e-6)  # saved after every step
+    with pytest.raises(FloatingPointError):
+        ml.fit(small_model(), CASES[:3], config=settings, objective=Broken(6), out=tmp_path / "run")
+    kept = ml.Run(tmp_path / "run").model.state_dict()
+    with pytest.raises(FloatingPointError, match=r"at step 6 .* holds the weights of step 5, the last"):
+        ml.fit(small_model(), CASES[:3], config=settings, objective=Broken(1), out=tmp_path / "run", resume=True)
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in ml.Run(tmp_path / "run").model.state_dict().items())
+
+
+def test_the_smallest_budget_is_one_step(tmp_path):
+    settings = config(epochs=None, minutes=1e-9)
+    run = ml.fit(small_model(), CASES[:2], held_out=CASES[2:3], config=settings, out=tmp_path / "run")
+    assert run.complete
+    assert run.history["step"].tolist() == [1]
+    assert run.history["val_dice"].notna().all()
+
+
+def test_an_image_with_nan_is_named_before_training_and_refused_in_prediction(tmp_path):
+    def spoil(array):
+        array = array.astype(np.float32)
+        array[2, 3, 4] = np.nan
+        return array
+
+    case = ml.Case("x", CASES[0].image.map(spoil), CASES[0].mask)
+    for name, cases, held_out in (("a", [*CASES[:2], case], ()), ("b", CASES[:2], [case])):
+        with pytest.raises(ml.BadCasesError, match="x: the image holds values that are not finite"):
+            ml.fit(small_model(), cases, held_out=held_out, config=config(), out=tmp_path / name)
+    with pytest.raises(ValueError, match="the image holds values that are not finite"):  # not an empty mask
+        ml.predict(small_model(), case.image, preprocess=ml.Preprocess(spacing=(1, 1), canvas=(48, 48)))
+
+
 def test_weights_that_break_in_the_last_step_are_noticed(tmp_path):
     class Steep(torch.autograd.Function):
         """The loss is fine; its gradient is not."""
@@ -95,13 +127,14 @@ def test_weights_that_break_in_the_last_step_are_noticed(tmp_path):
 class Narrow:
     """Dice + cross-entropy on a device that holds only so many slices at once."""
 
-    def __init__(self, n):
+    def __init__(self, n, error=None):
         self.n, self.sizes = n, []
+        self.error = error or torch.OutOfMemoryError("tried to allocate too much")
 
     def __call__(self, model, images, labels):
         self.sizes.append(len(images))
         if len(images) > self.n:
-            raise torch.OutOfMemoryError("tried to allocate too much")
+            raise self.error
         return dice_ce_loss(model(images), labels, batch=False)
 
 
@@ -116,8 +149,8 @@ def test_out_of_memory_computes_the_batch_in_parts_with_the_same_result(tmp_path
     assert set(few.sizes[6:]) == {2}
     messages = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert messages == [
-        "step 1: the memory of cpu is too small for 8 slices at once; going on with 4 at a time",
-        "step 1: the memory of cpu is too small for 8 slices at once; going on with 2 at a time",
+        "step 1: the memory of cpu is too small for 8 samples at once; going on with 4 at a time",
+        "step 1: the memory of cpu is too small for 8 samples at once; going on with 2 at a time",
     ]
     np.testing.assert_allclose(narrow.history["train_loss"], wide.history["train_loss"], atol=1e-5)
     assert "going on with 2 at a time" in (tmp_path / "1" / "log.txt").read_text()
@@ -125,8 +158,28 @@ def test_out_of_memory_computes_the_batch_in_parts_with_the_same_result(tmp_path
 
 
 def test_a_memory_too_small_for_one_slice_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="the memory of cpu does not hold one slice"):
+    with pytest.raises(ValueError, match="the memory of cpu does not hold one sample"):
         ml.fit(small_model(), CASES[:1], config=config(), objective=Narrow(0), out=tmp_path / "run")
+
+
+def no_memory_of_a_cpu():
+    with pytest.raises(RuntimeError) as error:
+        torch.empty(2**60, dtype=torch.uint8)
+    return error.value
+
+
+@pytest.mark.parametrize("make", [no_memory_of_a_cpu, lambda: RuntimeError("MPS backend out of memory (MPS ...)")])
+def test_devices_without_an_error_of_their_own_are_understood(tmp_path, make):
+    few = Narrow(4, make())
+    ml.fit(small_model(), CASES[:2], config=config(epochs=1), objective=few, out=tmp_path / "run")
+    assert few.sizes == [8, 4, 4, 4, 4]
+
+
+def test_other_errors_are_no_lack_of_memory(tmp_path):
+    broken = Narrow(0, RuntimeError("mat1 and mat2 shapes cannot be multiplied"))
+    with pytest.raises(RuntimeError, match="mat1 and mat2"):
+        ml.fit(small_model(), CASES[:1], config=config(), objective=broken, out=tmp_path / "run")
+    assert broken.sizes == [8]
 
 
 # --- choices ----------------------------------------------------------------------------------------------------------
@@ -230,6 +283,15 @@ def test_a_run_of_an_earlier_version_can_be_resumed(tmp_path):
         ml.fit(small_model(), CASES[:2], config=config(optimizer="sgd"), out=tmp_path / "run", resume=True)
 
 
+@pytest.mark.parametrize("keep", [0, 100, 20_000])
+def test_a_damaged_state_is_named(tmp_path, keep):
+    ml.fit(small_model(), CASES[:1], config=config(), out=tmp_path / "run")
+    path = tmp_path / "run" / "state.pt"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ml.FileFormatError, match=r"state\.pt is damaged"):
+        ml.fit(small_model(), CASES[:1], config=config(), out=tmp_path / "run", resume=True)
+
+
 def test_resume_auto_begins_what_was_never_saved_and_touches_nothing_else(tmp_path):
     run = ml.fit(small_model(), CASES[:1], config=config(), out=tmp_path / "run", resume="auto")
     weights = run.model.state_dict()
@@ -237,6 +299,8 @@ def test_resume_auto_begins_what_was_never_saved_and_touches_nothing_else(tmp_pa
     with pytest.raises(FileExistsError):  # a complete run without its state
         ml.fit(small_model(), CASES[:1], config=config(), out=run.folder, resume="auto")
     (run.folder / "config.json").write_text(json.dumps({**run.config, "complete": False}))
+    with pytest.raises(FileNotFoundError, match="stopped before it first saved its state: remove the folder"):
+        ml.fit(small_model(), CASES[:1], config=config(), out=run.folder, resume=True)
     again = ml.fit(small_model(), CASES[:1], config=config(), out=run.folder, resume="auto")
     assert all(torch.equal(tensor, weights[name]) for name, tensor in again.model.state_dict().items())
 

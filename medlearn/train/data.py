@@ -73,7 +73,7 @@ def load_cases(
             )
         if highest > 255:
             raise ValueError(f"case {case.id} holds label {highest}; training takes labels up to 255")
-        images.append(preprocess.image(case.image).astype(np.float16))
+        images.append(_prepared(case, preprocess))
         masks.append(preprocess.mask(case.mask))
     what = f"patches of {len(images)} volumes" if preprocess.patch else f"slices of {len(images)} cases"
     if preprocess.patch:
@@ -100,12 +100,20 @@ def _with_masks(cases: Sequence[Case]) -> Iterator[Case]:
         yield case
 
 
+def _prepared(case: Case, preprocess: Preprocess) -> np.ndarray:
+    """The image as the network wants it, in half precision."""
+    try:
+        return preprocess.image(case.image).astype(np.float16)
+    except ValueError as error:
+        raise BadCasesError({case.id: str(error)}) from error
+
+
 class Validation:
     """The held-out cases, pre-processed once; their Dice is measured on their own grids."""
 
     def __init__(self, cases: Sequence[Case], preprocess: Preprocess, postprocess: dict | None = None):
         self.preprocess, self.postprocess = preprocess, postprocess or {}
-        self.cases = [(case, preprocess.image(case.image).astype(np.float16)) for case in _with_masks(cases)]
+        self.cases = [(case, _prepared(case, preprocess)) for case in _with_masks(cases)]
         self.n_slices = sum(len(prepared) for _, prepared in self.cases)
         self._times: list[float] = []
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 
 import pandas as pd
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from ..augment import warp
 from ..checkpoint import save_checkpoint
+from ..errors import FileFormatError
 from ..inference import autocast, with_position
 from ..io.files import replacing, write_text
 from ..plots import plot_curves
@@ -24,9 +26,9 @@ from . import distributed
 from .compile import compiled
 from .config import TrainConfig
 from .data import Validation, crop_size, fit_preprocess, load_cases
+from .live import LiveCurves
 from .objective import Objective, learning_rate, make_optimizer, segmentation_objective
 from .plan import make_plan, open_folder
-from .live import LiveCurves
 from .precision import choose_arithmetic
 from .progress import Bar, Clock, interrupt_flag
 from .run import CONFIG_FILE, CURVES_FILE, HISTORY_FILE, LOG_FILE, MODEL_FILE, STATE_FILE, Run
@@ -90,7 +92,9 @@ def fit(
     FileExistsError, FileNotFoundError
         If `out` exists, or, with `resume`, holds nothing to go on from.
     BadCasesError
-        If a case has no mask.
+        If a case has no mask, or an image that nothing can be computed with.
+    FileFormatError
+        If the stored state of the run to be resumed is damaged.
     ValueError
         If model, cases, settings, or the run to be resumed do not fit together.
     FloatingPointError
@@ -199,7 +203,7 @@ class Training:
         with interrupt_flag() as interrupted:
             while True:
                 share, stopped = distributed.agree(self.share, interrupted.is_set())
-                if share >= 1 or stopped:
+                if (share >= 1 and self.step) or stopped:  # at least one step, however small the budget
                     break
                 self.one_step(share)
                 bar.show(share, self.seconds_left, self.loss_sum / self.loss_count, self.score)
@@ -210,11 +214,11 @@ class Training:
                         validated = reached
                     if main:
                         self.write_history(out)
+                        curves.show(self.history)
                 if main and self.clock.elapsed - saved > 60 * self.config.checkpoint_minutes:
                     self.save(out)
                     saved = self.clock.elapsed
             if stopped:
-                        curves.show(self.history)
                 _log.info("interrupted at step %d; resume goes on from there", self.step)
             else:
                 self.end_epoch(out)
@@ -223,11 +227,11 @@ class Training:
                 self.save(out)
         if self.history:
             bar.show(self.share, 0.0, self.history[-1]["train_loss"], self.score, last=True)
+            curves.show(self.history, last=True)
         bar.close()
         _log.info("%d steps in %.1f s, %.1f slices per second", self.step, self.clock.elapsed, self.slices_per_second)
         return not stopped
 
-            curves.show(self.history, last=True)
     @property
     def slices_per_second(self) -> float:
         """Slices trained on per second of the clock, validation included."""
@@ -276,16 +280,18 @@ class Training:
                 parts = zip(images.chunk(self.parts), labels.chunk(self.parts), strict=True)
                 self._seed_dropout()
                 return torch.stack([self._backward(*part) for part in parts]).sum()
-            except torch.OutOfMemoryError as error:
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
+                    raise
                 if self.parts >= len(images):
                     raise ValueError(
-                        f"the memory of {self.device} does not hold one slice of a step; take a smaller network, or a "
-                        "larger spacing"
+                        f"the memory of {self.device} does not hold one sample of a step; take a smaller network, "
+                        f"{'a smaller patch, ' if self.config.patch else ''}or a larger spacing"
                     ) from error
             self.parts *= 2  # out of the except clause, which keeps the tensors of the failed attempt alive
             torch.cuda.empty_cache()
             _log.warning(
-                "step %d: the memory of %s is too small for %d slices at once; going on with %d at a time",
+                "step %d: the memory of %s is too small for %d samples at once; going on with %d at a time",
                 self.step + 1,
                 self.device,
                 len(images),
@@ -399,13 +405,17 @@ class Training:
 
     def load(self, path: Path) -> None:
         """Go back to where `save` was called."""
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        for name in ("model", "ema", "optimizer", "scaler"):
-            getattr(self, name).load_state_dict(state[name])
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            for name in ("model", "ema", "optimizer", "scaler"):
+                getattr(self, name).load_state_dict(state[name])
+        except (RuntimeError, UnpicklingError, EOFError, KeyError) as error:
+            raise FileFormatError(f"{path} is damaged; the run cannot go on from it: {error}") from error
         self.step, self.history = state["step"], state["history"]
         self.loss_sum, self.loss_count = state["loss_sum"].to(self.device), state["loss_count"]
         self.parts = state.get("parts", 1)
         self.clock.start(state["seconds"])
+        self.good = self.step, [tensor.clone() for tensor in self._averaged]  # only finite ones are saved
         _log.info("resumed at step %d, after %.1f s", self.step, state["seconds"])
 
 
@@ -421,6 +431,12 @@ def draw_samples(sampler, config: TrainConfig, random: Tensor, change=None) -> t
     if config.slice_position:  # after the changes: a height is no gray value
         images = with_position(images, sampler.heights_of(index))
     return images, labels
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    """CUDA has an error of its own for it; CPUs (Linux, Windows) and Apple's MPS have only words."""
+    words = ("can't allocate memory", "not enough memory", "out of memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in words)
 
 
 @contextmanager

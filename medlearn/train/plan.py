@@ -83,7 +83,10 @@ def open_folder(out: Path, plan: dict, resume: bool | str) -> tuple[str, torch.m
         out.mkdir(parents=True, exist_ok=True)
         return None
     if not (out / STATE_FILE).is_file() or not (out / CONFIG_FILE).is_file():
-        raise FileNotFoundError(f"{out} holds no run to resume: {STATE_FILE} or {CONFIG_FILE} is missing")
+        advice = ""
+        if (out / CONFIG_FILE).is_file() and _only_begun(out):
+            advice = "; the run was stopped before it first saved its state: remove the folder, and train anew"
+        raise FileNotFoundError(f"{out} holds no run to resume: {STATE_FILE} or {CONFIG_FILE} is missing{advice}")
     stored = json.loads((out / CONFIG_FILE).read_text())
     stored["train"] = TrainConfig.from_dict(stored["train"]).to_dict()  # an older run lacks newer settings
     stored, new = json.loads(json.dumps(stored)), json.loads(json.dumps(plan))
