@@ -7,11 +7,13 @@ wherever and in however many processes it is computed.
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
-from math import ceil, pi, prod, sqrt
+from math import ceil, inf, pi, prod, sqrt
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from .errors import check_positive
 
 _BIAS_GRID = 4  # control points per axis of the bias field
 _BSPLINE_POWER = 151 / 315  # mean over all positions of the sum of squared cubic B-spline weights
@@ -22,26 +24,32 @@ _FOLD_FREE = 0.4  # control points that move less than this share of their dista
 class Augment:
     """How strongly slices or volumes are changed in training.
 
-    Unless it says otherwise, a strength is the half-width of a uniform distribution around "no change", and 0 switches
-    the change off. In volumes (z, y, x) all changes act in the plane as they do on slices; the last three rows tell
-    what happens along z.
+    Every strength is 0 or more, and 0 switches the change off. Unless it says otherwise, a strength s is the half-width
+    of a uniform distribution around "no change", -s to s. A factor with strength s lies between 1 / (1 + s) and 1 + s,
+    and its logarithm is uniform. In volumes (z, y, x) all changes act in the plane as they do on slices; the last three
+    rows tell what happens along z.
 
     Parameters
     ----------
     rotation_deg : float
         In-plane rotation in degrees.
     translation_mm : float
-        Along both in-plane axes, in mm.
-    scale, shear : float
-        Relative: 0.2 means sizes between 1 / 1.2 and 1.2, and a shear of up to 0.2.
+        Along x and along y, in mm.
+    scale : float
+        A factor along x and another one along y.
+    shear : float
+        Without unit: 0.1 shifts neighboring rows by up to a tenth of their distance.
     flip : float
-        Probability of exchanging left and right. Set it to 0 where the label depends on the side.
-    contrast, brightness : float
-        Factor between 1 / (1 + contrast) and 1 + contrast; shift in standard deviations of the image.
+        Probability of exchanging left and right, 0 to 1. Set it to 0 where the label depends on the side.
+    contrast : float
+        A factor for the gray values.
+    brightness : float
+        A shift of the gray values, in standard deviations of the image.
     gamma : float
-        Exponent between 1 / (1 + gamma) and 1 + gamma, applied to the gray values scaled to 0...1.
+        The exponent, a factor around 1, applied to the gray values scaled to 0...1.
     bias : float
-        Natural logarithm of the smooth factor by which a receiving coil brightens one side.
+        Natural logarithm of the smooth factor by which a receiving coil brightens one side, at each of its 4×4 control
+        points.
     elastic_mm : float
         Standard deviation of an elastic displacement, in mm along each axis; normal distribution.
     elastic_grid_mm : float
@@ -82,6 +90,15 @@ class Augment:
     tilt_deg: float = 5.0
     translation_z_mm: float = 4.0
     scale_z: float = 0.1
+
+    def __post_init__(self):
+        for name in (f.name for f in fields(self)):
+            value = getattr(self, name)
+            if not 0 <= value < inf:
+                raise ValueError(f"{name} must be 0 or more, and finite; got {value!r}")
+        if self.flip > 1:
+            raise ValueError(f"flip is a probability, 0 to 1; got {self.flip!r}")
+        check_positive("elastic_grid_mm", self.elastic_grid_mm)
 
     def scaled(self, factor: float) -> "Augment":
         """All strengths times `factor`; the probability of a flip and the distance of control points stay."""
@@ -151,11 +168,21 @@ class Augment:
     def _draws(self, random: Tensor, shape: Sequence[int], spacing: Sequence[float]) -> dict[str, Tensor]:
         """The numbers of each kind of change."""
         parts = self._parts(shape, spacing)
+        if random.ndim != 2 or random.shape[1] != sum(parts.values()):
+            raise ValueError(
+                f"random must be (B, {sum(parts.values())}), what n_random({tuple(shape)}, {tuple(spacing)}) tells; "
+                f"got {tuple(random.shape)}"
+            )
         return dict(zip(parts, random.split(list(parts.values()), dim=1), strict=True))
 
     def _parts(self, shape: Sequence[int], spacing: Sequence[float]) -> dict[str, int]:
         """How many numbers each kind of change needs."""
         ndim = len(shape)
+        if ndim not in (2, 3) or len(spacing) != ndim:
+            raise ValueError(
+                f"images are (B, C, H, W) or (B, C, D, H, W) and have a spacing in mm for each axis of space; got a "
+                f"shape {tuple(shape)} and a spacing {tuple(spacing)}"
+            )
         elastic = ndim * prod(self._control_points(shape, spacing)) if self.elastic_mm else 0
         return {"plane": 7, "gray": 3, "bias": _BIAS_GRID**2, "z": 4 * (ndim - 2), "quality": 4, "elastic": elastic}
 

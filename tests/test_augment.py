@@ -1,11 +1,15 @@
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
-from medlearn.augment import Augment, _white_noise, jacobian_determinant, spline_field, warp
+from medlearn.augment import _FOLD_FREE, Augment, _white_noise, jacobian_determinant, spline_field, warp
+from medlearn.widgets import AugmentExplorer
+from medlearn.widgets.augment_explorer import ELASTIC_GRID_MM, GEOMETRY, HELD_BACK, STRENGTHS
 
 NONE = replace(Augment().scaled(0), flip=0)
 SPACING = (1.0, 0.5)
@@ -270,11 +274,83 @@ def test_tilt_is_measured_in_mm():
     assert rise == pytest.approx(np.sin(np.radians(10)), rel=0.01)
 
 
+@pytest.mark.parametrize("ndim", [2, 3])
+@given(
+    strength=st.floats(0, 4), seed=st.integers(0, 1000), kind=st.sampled_from([torch.uint8, torch.int16, torch.int64])
+)
+@settings(max_examples=20, deadline=None)
+def test_no_warp_invents_a_label(ndim, strength, seed, kind):
+    """Every label of the result was in the sample, whatever the strength; outside of the image there is 0."""
+    shape, spacing = ((24, 30), SPACING_3D[1:]) if ndim == 2 else ((6, 24, 30), SPACING_3D)
+    augment = Augment(elastic_mm=3.0, noise=0.2, blur_mm=1.0, low_resolution=1.0).scaled(strength)
+    random = uniform(3, seed, augment, shape, spacing)
+    values = torch.tensor([[0, 1, 2], [5, 100, 255], [7, 9, 11]], dtype=kind)
+    places = torch.randint(0, 3, (3, *shape), generator=torch.Generator().manual_seed(seed))
+    labels = torch.stack([v[p] for v, p in zip(values, places, strict=True)])
+    _, moved = augment(torch.zeros(3, 1, *shape), labels, random, spacing)
+    assert moved.dtype == kind
+    for one, allowed in zip(moved, values.tolist(), strict=True):
+        assert set(one.unique().tolist()) <= {0, *allowed}
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rotation_deg": -5}, "rotation_deg must be 0 or more, and finite; got -5"),
+        ({"scale": float("nan")}, "scale must be 0 or more"),
+        ({"flip": 1.5}, "flip is a probability, 0 to 1; got 1.5"),
+        ({"elastic_grid_mm": 0}, "elastic_grid_mm"),
+    ],
+)
+def test_impossible_strengths_are_refused(values, message):
+    with pytest.raises(ValueError, match=message):
+        Augment(**values)
+
+
+def test_what_does_not_fit_the_batch_is_named():
+    images, labels = bars(2)
+    with pytest.raises(ValueError, match=r"random must be \(B, 30\), what n_random.* tells; got \(2, 31\)"):
+        NONE(images, labels, torch.rand(2, 31), SPACING)
+    with pytest.raises(ValueError, match=r"got a shape \(32, 48\) and a spacing \(1.0,\)"):
+        NONE(images, labels, torch.rand(2, 30), SPACING[:1])
+
+
+def test_factors_have_a_uniform_logarithm():
+    """What the documentation says of scale, contrast and gamma, at the quartiles of the uniform number."""
+    random = torch.full((3, NONE.n_random((32, 48), SPACING)), 0.5)
+    random[:, 8] = torch.tensor([0.0, 0.25, 1.0])  # of the contrast
+    images = torch.ones(3, 1, 32, 48)
+    changed, _ = replace(NONE, contrast=0.5)(images, torch.zeros(3, 32, 48), random, SPACING)
+    expected = torch.tensor([1 / 1.5, 1.5**-0.5, 1.5])
+    torch.testing.assert_close(changed[:, 0, 5, 5], expected)
+
+
 def test_scaled_to_nothing_changes_nothing():
     augment = replace(Augment(elastic_mm=3.0, noise=0.3, blur_mm=2.0, low_resolution=1.0).scaled(0), flip=0)
     assert augment == NONE
     assert Augment(elastic_mm=3.0).scaled(0.5).elastic_mm == 1.5
     assert Augment().scaled(0.5).flip == Augment().flip
+
+
+# --- the explorer -----------------------------------------------------------------------------------------------------
+
+
+def test_every_slider_of_the_explorer_does_what_its_name_says():
+    explorer = AugmentExplorer.example()
+    still = dict.fromkeys(STRENGTHS, 0.0)
+    rest = explorer._change(still)
+    assert np.abs(rest.displacement).max() < 1e-4
+    for name, (most, _) in STRENGTHS.items():
+        change = explorer._change({**still, name: most})
+        assert (np.abs(change.displacement).max() > 1) == (name in GEOMETRY), name
+        assert np.array_equal(change.labels, rest.labels) == (name not in GEOMETRY), name
+        assert np.abs(change.image - rest.image).max() > 0.05, name
+
+
+def test_the_explorer_shows_every_change_but_those_along_z_and_the_flip():
+    along_z, others = {"tilt_deg", "translation_z_mm", "scale_z"}, {"flip", "elastic_grid_mm"}
+    assert set(STRENGTHS) == {f.name for f in fields(Augment)} - along_z - others
+    assert (_FOLD_FREE, Augment().elastic_grid_mm) == (HELD_BACK, ELASTIC_GRID_MM)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")

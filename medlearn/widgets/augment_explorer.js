@@ -3,7 +3,8 @@
 
 const CAPTIONS = {
   strength: "dial: all strengths ×", rotation_deg: "rotation, degrees", translation_mm: "translation, mm",
-  scale: "scaling", shear: "shear", elastic_mm: "elastic, mm", gamma: "gamma", bias: "coil brightness", noise: "noise",
+  scale: "scaling", shear: "shear", elastic_mm: "elastic, mm", contrast: "contrast", brightness: "brightness",
+  gamma: "gamma", bias: "coil brightness", noise: "noise", blur_mm: "blur, mm", low_resolution: "coarse pixels",
 };
 
 // A step of a slider from 0 to `most`: at least twenty of them, a number with one digit.

@@ -30,9 +30,13 @@ STRENGTHS = MappingProxyType(  # names in `Augment` to the end of the slider, an
         "scale": (0.5, 0.2),
         "shear": (0.5, 0.1),
         "elastic_mm": (12.0, 3.0),
+        "contrast": (1.0, 0.25),
+        "brightness": (1.0, 0.25),
         "gamma": (1.0, 0.4),
         "bias": (1.0, 0.3),
         "noise": (0.5, 0.0),
+        "blur_mm": (4.0, 0.0),
+        "low_resolution": (4.0, 0.0),
     }
 )
 GEOMETRY = ("rotation_deg", "translation_mm", "scale", "shear", "elastic_mm")
@@ -74,8 +78,9 @@ class AugmentExplorer(Widget):
     ----------
     strength : float
         The dial: 0 to 4 times the sliders.
-    rotation_deg, translation_mm, scale, shear, elastic_mm, gamma, bias, noise : float
-        Strengths, as in `medlearn.Augment`.
+    rotation_deg, translation_mm, scale, shear, elastic_mm : float
+    contrast, brightness, gamma, bias, noise, blur_mm, low_resolution : float
+        Strengths, as in `medlearn.Augment`. The exchange of left and right has none and is not shown.
     number : int
         Which draw: the seed of the random numbers.
     control_points : {"held back", "free"}
@@ -104,9 +109,13 @@ class AugmentExplorer(Widget):
     scale = traitlets.Float(STRENGTHS["scale"][1]).tag(sync=True)
     shear = traitlets.Float(STRENGTHS["shear"][1]).tag(sync=True)
     elastic_mm = traitlets.Float(STRENGTHS["elastic_mm"][1]).tag(sync=True)
+    contrast = traitlets.Float(STRENGTHS["contrast"][1]).tag(sync=True)
+    brightness = traitlets.Float(STRENGTHS["brightness"][1]).tag(sync=True)
     gamma = traitlets.Float(STRENGTHS["gamma"][1]).tag(sync=True)
     bias = traitlets.Float(STRENGTHS["bias"][1]).tag(sync=True)
     noise = traitlets.Float(STRENGTHS["noise"][1]).tag(sync=True)
+    blur_mm = traitlets.Float(STRENGTHS["blur_mm"][1]).tag(sync=True)
+    low_resolution = traitlets.Float(STRENGTHS["low_resolution"][1]).tag(sync=True)
     number = traitlets.Int(0).tag(sync=True)
     control_points = traitlets.Unicode(CONTROL_POINTS[0]).tag(sync=True)
     view = traitlets.Unicode(VIEWS[0]).tag(sync=True)

@@ -67,6 +67,10 @@ def test_the_explorer_shows_what_python_draws(notebook, explorer, pixels):
     hands.shows(explorer, rotation_deg=0.0)
     hands.slide("elastic, mm", "End")
     hands.shows(explorer, elastic_mm=12.0)
+    hands.slide("blur, mm", "End")
+    hands.slide("coarse pixels", "End")
+    hands.slide("contrast", "Home")
+    explorer.blur_mm, explorer.low_resolution, explorer.contrast = 4.0, 4.0, 0.0
     hands.slide("number of the draw", "End", "ArrowLeft")
     hands.shows(explorer, number=48)
     assert_same(hands.picture(pixels), explorer.render())
