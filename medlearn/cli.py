@@ -21,7 +21,8 @@ _DATA = (
 
 _TRAIN_SETTINGS = (  # options of train that are settings of TrainConfig
     *("minutes", "epochs", "batch_size", "samples_per_epoch", "optimizer", "learning_rate", "schedule", "loss"),
-    *("dice_batch", "largest_component", "compile", "tensorboard", "device", "precision", "seed"),
+    *("dice_batch", "largest_component", "compile", "checkpoint_minutes", "tensorboard"),
+    *("device", "precision", "seed"),
 )
 
 
@@ -164,6 +165,9 @@ def _add_train(train: argparse.ArgumentParser) -> None:
     )
     settings.add_argument(
         "--compile", action=argparse.BooleanOptionalAction, default=None, help="torch.compile (default: on CUDA)"
+    )
+    settings.add_argument(
+        "--checkpoint-minutes", type=float, metavar="M", help="save what --resume needs every M minutes (default: 2)"
     )
     train.add_argument("--tensorboard", action="store_true", default=None, help="also write curves for TensorBoard")
     train.add_argument("--device", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
@@ -355,7 +359,7 @@ def _report_folds(runs, options) -> None:
     """Predict every case with the network that has not seen it, compare with the references, and print the summary."""
     from .datasets import cases
     from .inference import predict_folder
-    from .report import Predictions, evaluate_cases, format_report, write_report
+    from .report import Predictions, evaluate_cases, format_report, worst_cases, write_report
 
     data, folder, files = cases(options.data), options.out / "predictions", {}
     for run in runs:
@@ -373,7 +377,7 @@ def _report_folds(runs, options) -> None:
     )
     predictions.save()
     table = evaluate_cases(predictions, data)
-    write_report(table, options.out / "report")
+    write_report(table, options.out / "report", worst=worst_cases(table, predictions, data))
     print(format_report(table))
 
 

@@ -32,13 +32,13 @@ def medlearn(*arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=300, encoding="utf-8")
 
 
-def validate(folder, out, **keywords):
+def validate(folder, out, *, epochs=2, **keywords):
     def make_model():
         made.append(torch.manual_seed(0))
         return ml.UNet(widths=(4, 8, 16))
 
     made = []
-    settings = ml.TrainConfig(epochs=2, batch_size=8, precision="fp32", validations=1)
+    settings = ml.TrainConfig(epochs=epochs, batch_size=8, precision="fp32", validations=1)
     runs = cross_validate(make_model, ml.cases(folder).check(), folds=3, config=settings, out=out, **keywords)
     return runs, len(made)
 
@@ -80,6 +80,12 @@ def test_resume_with_other_folds_is_refused(folder, tmp_path):
         cross_validate(lambda: None, ml.cases(folder).check(), folds=2, out=tmp_path / "cv", resume=True)
 
 
+def test_folds_are_not_mixed_from_different_settings(folder, tmp_path):
+    validate(folder, tmp_path / "cv")
+    with pytest.raises(ValueError, match=r"fold0 was trained with other settings.*: epochs: 2 became 3"):
+        validate(folder, tmp_path / "cv", resume=True, epochs=3)
+
+
 def test_command(folder, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # the command changes it
     out = tmp_path / "cv"
@@ -92,6 +98,9 @@ def test_command(folder, tmp_path, capsys, monkeypatch):
     assert table["case"].tolist() == [f"Case{i:02d}" for i in range(5)]
     assert set(table["group"]) == {"held out"}
     assert table["dice"].mean() > 0.5
+    page = (out / "report" / "report.html").read_text(encoding="utf-8")
+    worst = table.sort_values("dice")["case"].head(3)
+    assert all(f"of case {case_id}, foreground: outlines of reference and prediction" in page for case_id in worst)
     case_id, dice = table.loc[0, ["case", "dice"]]  # predicted by the network of fold 0, which has not seen it
     run = ml.Run(out / "fold0")
     assert case_id not in run.config["training_cases"]

@@ -62,15 +62,15 @@ def cross_validate(
     FileExistsError
         If `out` exists.
     ValueError
-        If there are fewer cases than folds, or a finished fold held out other cases.
+        If there are fewer cases than folds, or a finished fold held out other cases or was trained with other settings.
     """
-    out, runs = Path(out), []
+    out, runs, config = Path(out), [], config or TrainConfig()
     with distributed.process_group():
         resume = resume or distributed.restarted()
         distributed.from_rank_0(lambda: _make_folder(out, resume))
         for fold in range(folds):
             held_out = fold_ids(cases.ids, fold, folds)
-            run = _finished(out / f"fold{fold}", held_out) or fit(
+            run = _finished(out / f"fold{fold}", held_out, config) or fit(
                 make_model(),
                 cases.without(held_out),
                 held_out=cases.select(held_out),
@@ -90,8 +90,8 @@ def _make_folder(out: Path, resume: bool) -> None:
     out.mkdir(parents=True, exist_ok=True)
 
 
-def _finished(folder: Path, held_out: list[str]) -> Run | None:
-    """The run in `folder`, if it is complete; it must have held out the same cases."""
+def _finished(folder: Path, held_out: list[str], config: TrainConfig) -> Run | None:
+    """The run in `folder`, if it is complete; it must have held out the same cases, and have the same settings."""
     if not ((folder / CONFIG_FILE).is_file() and (folder / MODEL_FILE).is_file() and Run(folder).complete):
         return None
     run = Run(folder)
@@ -100,4 +100,8 @@ def _finished(folder: Path, held_out: list[str]) -> Run | None:
             f"{folder} held out {', '.join(run.config['held_out_cases'])}, not {', '.join(held_out)}: resume needs the "
             "same cases and the same number of folds"
         )
+    stored, wanted = TrainConfig.from_dict(run.config["train"]).to_dict(), config.to_dict()
+    changes = [f"{k}: {stored[k]} became {wanted[k]}" for k in wanted if stored[k] != wanted[k] and k != "device"]
+    if changes:
+        raise ValueError(f"{folder} was trained with other settings; resume needs the same: {', '.join(changes)}")
     return run
