@@ -95,7 +95,24 @@ def test_a_compiler_that_fails_is_left_out(caplog):
     with caplog.at_level(logging.WARNING, "medlearn.train"):
         torch.testing.assert_close(fast(images), model(images))
     assert "training goes on without it" in caplog.text
-    assert fast.fast is model
+    assert not fast.fast
+    with caplog.at_level(logging.WARNING, "medlearn.train"):
+        fast(images)
+    assert caplog.text.count("goes on without it") == 1
+
+
+def test_deep_supervision_is_compiled_too():
+    graphs = []
+
+    def count(graph, inputs):
+        graphs.append(graph)
+        return graph
+
+    model = ml.UNet(widths=(4, 8, 16), deep_supervision=True).eval()
+    fast = compiled(model, True, backend=count)
+    images = torch.randn(1, 1, 16, 16)
+    torch.testing.assert_close(fast.forward_scales(images), model.forward_scales(images))
+    assert graphs
 
 
 def test_tensorboard_is_optional(cases, tmp_path, monkeypatch):

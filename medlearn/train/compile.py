@@ -29,7 +29,7 @@ def compiled(model: nn.Module, choice: str | bool, *, backend: str = "inductor")
     if choice is False or (choice == "auto" and not on_cuda) or type(model).forward is nn.Module.forward:
         return model
     try:
-        return _Compiled(model, torch.compile(model, backend=backend))
+        return _Compiled(model, backend)
     except RuntimeError as error:  # no compiler, or a Python that dynamo does not know
         return _without(model, error)
 
@@ -37,8 +37,10 @@ def compiled(model: nn.Module, choice: str | bool, *, backend: str = "inductor")
 class _Compiled(nn.Module):
     """Calls the compiled network until that fails for the first time, then the plain one."""
 
-    def __init__(self, model: nn.Module, fast: nn.Module):
+    def __init__(self, model: nn.Module, backend: str):
         super().__init__()
+        ways = [name for name in ("forward", "forward_scales") if hasattr(model, name)]  # compiled when first called
+        fast = {name: torch.compile(getattr(model, name), backend=backend) for name in ways}
         # not as submodules: the weights belong to `model` alone
         self.__dict__.update(plain=model, fast=fast, config=model.config)
 
@@ -47,15 +49,22 @@ class _Compiled(nn.Module):
 
     def forward(self, images):
         """As the network's."""
-        if self.fast is self.plain:
-            return self.plain(images)
-        try:
-            return self.fast(images)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:  # compilers fail in many ways; a real mistake comes up again without them
-            self.__dict__["fast"] = _without(self.plain, error)
-            return self.plain(images)
+        return self._call("forward", images)
+
+    def forward_scales(self, images):
+        """As the network's, for deep supervision."""
+        return self._call("forward_scales", images)
+
+    def _call(self, name: str, images):
+        if name in self.fast:
+            try:
+                return self.fast[name](images)
+            except torch.OutOfMemoryError:
+                raise
+            except Exception as error:  # compilers fail in many ways; a real mistake comes up again without them
+                self.fast.clear()
+                _without(self.plain, error)
+        return getattr(self.plain, name)(images)
 
 
 def _without(model: nn.Module, error: Exception) -> nn.Module:
