@@ -141,9 +141,8 @@ def bland_altman_plot(table: pd.DataFrame, label: str) -> str:
         axes.axhline(0, color=_GRID, linewidth=1)
         for value, style in ((limits.bias, "solid"), (limits.lower, "dashed"), (limits.upper, "dashed")):
             axes.axhline(value, color=_TEXT, linewidth=1, linestyle=style)
-            place = {"xy": (1, value), "xycoords": ("axes fraction", "data"), "ha": "right", "va": "bottom"}
+            place = {"xy": (1.01, value), "xycoords": ("axes fraction", "data"), "ha": "left", "va": "center"}
             axes.annotate(f"{value:+.3g}".replace("-", "−"), **place, fontsize=8)
-        axes.margins(x=0.15)
         axes.set(xlabel="mean of both volumes (ml)", ylabel="prediction − reference (ml)")
         text = (
             f"Bland-Altman plot of the volumes of {len(shown)} cases, {label}: bias {limits.bias:+.3g} ml, "
