@@ -123,6 +123,23 @@ def test_resume_after_kill_9_at_a_random_step_gives_the_same_bits(tmp_path):
     np.testing.assert_array_equal(straight.history["train_loss"], resumed.history["train_loss"])
 
 
+def test_kill_9_at_any_moment_even_while_saving(tmp_path):
+    """The state is saved after every step here, which takes longer than the step: most often the kill hits that."""
+    straight = train(tmp_path / "straight", epochs=15)
+    process = start([sys.executable], tmp_path / "run", kill_rank=0, kill_step=10**9, epochs=15)  # it lives until:
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "state.pt").exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    time.sleep(random.uniform(0, 0.5))
+    process.kill()
+    finish(process, -signal.SIGKILL)
+    resumed = train(tmp_path / "run", resume=True, epochs=15)
+    assert_equal_weights(straight, resumed)
+    np.testing.assert_array_equal(straight.history["train_loss"], resumed.history["train_loss"])
+
+
 def test_the_command_in_two_processes_and_its_ctrl_c(tmp_path):
     (tmp_path / "data").mkdir()
     for case in CASES:
