@@ -283,6 +283,13 @@ def test_a_run_of_an_earlier_version_can_be_resumed(tmp_path):
         ml.fit(small_model(), CASES[:2], config=config(optimizer="sgd"), out=tmp_path / "run", resume=True)
 
 
+def test_a_resumed_run_may_be_saved_more_often(tmp_path):
+    ml.fit(small_model(), CASES[:1], config=config(), out=tmp_path / "run")
+    again = config(checkpoint_minutes=0.5)
+    run = ml.fit(small_model(), CASES[:1], config=again, out=tmp_path / "run", resume=True)
+    assert run.config["train"]["checkpoint_minutes"] == 0.5
+
+
 @pytest.mark.parametrize("keep", [0, 100, 20_000])
 def test_a_damaged_state_is_named(tmp_path, keep):
     ml.fit(small_model(), CASES[:1], config=config(), out=tmp_path / "run")

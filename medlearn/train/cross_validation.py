@@ -9,6 +9,7 @@ from ..datasets import Cases
 from . import distributed
 from .config import TrainConfig
 from .loop import fit
+from .plan import MAY_CHANGE
 from .run import CONFIG_FILE, MODEL_FILE, Run
 
 
@@ -101,7 +102,7 @@ def _finished(folder: Path, held_out: list[str], config: TrainConfig) -> Run | N
             "same cases and the same number of folds"
         )
     stored, wanted = TrainConfig.from_dict(run.config["train"]).to_dict(), config.to_dict()
-    changes = [f"{k}: {stored[k]} became {wanted[k]}" for k in wanted if stored[k] != wanted[k] and k != "device"]
+    changes = [f"{k}: {stored[k]} became {wanted[k]}" for k in wanted if stored[k] != wanted[k] and k not in MAY_CHANGE]
     if changes:
         raise ValueError(f"{folder} was trained with other settings; resume needs the same: {', '.join(changes)}")
     return run

@@ -12,6 +12,9 @@ from ..volume import Case
 from .config import TrainConfig
 from .run import CONFIG_FILE, CURVES_FILE, HISTORY_FILE, LOG_FILE, MODEL_FILE, STATE_FILE
 
+#: Settings that a run may be resumed with others of: they decide nothing about its weights.
+MAY_CHANGE = ("device", "checkpoint_minutes", "tensorboard")
+
 
 def make_plan(
     model: nn.Module,
@@ -90,7 +93,7 @@ def open_folder(out: Path, plan: dict, resume: bool | str) -> tuple[str, torch.m
     stored = json.loads((out / CONFIG_FILE).read_text())
     stored["train"] = TrainConfig.from_dict(stored["train"]).to_dict()  # an older run lacks newer settings
     stored, new = json.loads(json.dumps(stored)), json.loads(json.dumps(plan))
-    new["train"]["device"] = stored["train"]["device"]  # a run may move to another machine
+    new["train"] |= {key: stored["train"][key] for key in MAY_CHANGE}
     differing = [
         key for key in ("model", "train", "labels", "training_cases", "held_out_cases") if new[key] != stored[key]
     ]
