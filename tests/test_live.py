@@ -85,3 +85,26 @@ def test_drawing_costs_little_of_the_time(monkeypatch):
     assert drawn == [2, 17]  # not one row alone; the second after 15 s
     curves.show(rows, last=True)
     assert drawn == [2, 17, 31]
+
+
+def test_who_is_shown_how_far_a_computation_is(monkeypatch):
+    from types import SimpleNamespace
+
+    from medlearn import _watched
+
+    def stderr(isatty):
+        monkeypatch.setattr(sys, "stderr", SimpleNamespace(isatty=lambda: isatty))
+
+    def shell(**attributes):
+        module = SimpleNamespace(get_ipython=lambda: SimpleNamespace(**attributes))
+        monkeypatch.setitem(sys.modules, "IPython", module)
+
+    shell(kernel="of a notebook")
+    stderr(False)
+    assert _watched.watched()
+    shell()  # IPython in a pipe
+    assert not _watched.watched()
+    monkeypatch.delitem(sys.modules, "IPython")
+    assert not _watched.watched()
+    stderr(True)
+    assert _watched.watched()

@@ -19,7 +19,6 @@ import re
 import shutil
 import stat
 import struct
-import sys
 import tarfile
 import time
 import tomllib
@@ -33,6 +32,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from .._watched import watched
 from ..errors import FileFormatError
 from ..io.headers import looks_like
 
@@ -471,9 +471,7 @@ def _quiet_pooch() -> Iterator[None]:
 def _progress(name: str, start: int, total: int | None):
     from tqdm.auto import tqdm
 
-    ipython = sys.modules.get("IPython")
-    watched = sys.stderr.isatty() or (ipython is not None and ipython.get_ipython() is not None)
-    return tqdm(desc=name, initial=start, total=total, unit="B", unit_scale=True, disable=not watched)
+    return tqdm(desc=name, initial=start, total=total, unit="B", unit_scale=True, disable=not watched())
 
 
 def _reason(error: "requests.RequestException", timeout: float) -> str:

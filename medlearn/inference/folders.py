@@ -14,6 +14,7 @@ from threading import Lock
 import torch
 from tqdm import tqdm
 
+from .._watched import watched
 from ..datasets import cases
 from ..io import load, save, stem, suffix
 from ..io._dicom_header import is_dicom_file
@@ -85,7 +86,7 @@ def predict_folder(
     uncertainty : bool
         Also write ``<id>_uncertainty.mha``; see `predict_uncertainty`. Labels then follow its mean probabilities.
     progress : bool
-        Show a line with the number of cases done, on a terminal.
+        Show a line with the number of cases done, in a terminal or a notebook.
     **options
         Of `predict`: overlap, flip, device, batch_size, precision; with `uncertainty` also n_samples and seed.
 
@@ -120,7 +121,8 @@ def predict_folder(
     )
     files, failed = {}, {}
     outcomes = _one_by_one(job, ids, suffixes) if executor is None else _together(executor, job, ids, suffixes)
-    for case_id, written, problem in tqdm(outcomes, total=len(ids), unit="case", disable=None if progress else True):
+    hidden = not (progress and watched())
+    for case_id, written, problem in tqdm(outcomes, total=len(ids), unit="case", disable=hidden):
         if problem is None:
             files[case_id] = written
             _log.info("wrote %s", written)

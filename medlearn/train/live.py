@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from .._watched import kernel
 from ..plots import plot_curves
-from .progress import kernel
 
 #: In the metadata of the picture, so that a build of notebooks can tell it from what a cell shows.
 MARK = {"medlearn": "live curves"}

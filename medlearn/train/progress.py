@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
+from .._watched import watched
+
 
 class Clock:
     """Monotonic seconds of training, over all the sessions of a run."""
@@ -50,9 +52,8 @@ class Bar:
     """One line that shows how far training is, with loss, Dice and the time left. Silent where nobody looks."""
 
     def __init__(self, enabled: bool):
-        watched = sys.stderr.isatty() or kernel() is not None
         layout = "{percentage:3.0f}% |{bar:24}| {desc}"
-        self._bar = tqdm(total=1.0, disable=not (enabled and watched), bar_format=layout, file=sys.stderr)
+        self._bar = tqdm(total=1.0, disable=not (enabled and watched()), bar_format=layout, file=sys.stderr)
         self._shown = float("-inf")
 
     def show(self, share: float, seconds_left: float, loss, score: float | None, *, last: bool = False) -> None:
@@ -69,9 +70,3 @@ class Bar:
     def close(self) -> None:
         """Leave the line as it is."""
         self._bar.close()
-
-
-def kernel():
-    """The kernel of the notebook that runs this code; None where there is none."""
-    ipython = sys.modules.get("IPython")
-    return getattr(ipython and ipython.get_ipython(), "kernel", None)
