@@ -111,7 +111,7 @@ def volume_plot(table: pd.DataFrame) -> str:
         figure, axes = _panel()
         _scatter(axes, shown, "target_volume_ml", "pred_volume_ml")
         axes.axline((0, 0), slope=1, color=_TEXT, linewidth=1, linestyle="dashed")
-        axes.set(xlabel="volume of the reference (ml)", ylabel="predicted volume (ml)")
+        axes.set(xlabel="volume of the reference (ml)", ylabel="predicted volume (ml)", xlim=(0, None), ylim=(0, None))
         return _svg(figure, f"{text}: {len(shown)} points", f"volume-{_group(table)}")
 
 
