@@ -228,6 +228,25 @@ def test_known_values_of_the_schedules():
     assert rate["one-cycle"] == pytest.approx(0.5 * (1 + math.cos(math.pi * 2 / 7)))
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.6])
+def test_kept_weights_are_the_moving_average_of_the_trained_ones(tmp_path, decay):
+    """The decay grows to its value, since the first weights know nothing: step / (step + 10)."""
+    model, after = small_model(norm=None), []
+
+    def objective(model, images, labels):
+        after.append(model.head.weight.detach().clone())  # after the steps before this one
+        return dice_ce_loss(model(images), labels)
+
+    run = ml.fit(model, CASES[:2], config=config(epochs=10, ema_decay=decay), objective=objective, out=tmp_path / "run")
+    expected = after[0]
+    for step, weight in enumerate([*after[1:], model.head.weight.detach()], start=1):
+        now = min(decay, step / (step + 10))
+        expected = now * expected + (1 - now) * weight
+    assert len(after) == 20  # the last steps at the full decay
+    torch.testing.assert_close(run.model.head.weight, torch.nn.Parameter(expected))
+    assert torch.equal(run.model.head.weight, model.head.weight) == (decay == 0)
+
+
 def test_gradients_are_clipped(tmp_path):
     """With plain SGD the first step is learning rate times gradient; its length shows the clip."""
     plain = {"optimizer": "sgd", "momentum": 0, "weight_decay": 0, "learning_rate": 1000}  # one at share 0
