@@ -47,6 +47,14 @@ def test_nothing_is_read_before_it_is_asked_for(folder):
         cases[2]
 
 
+def test_an_image_with_nan_is_a_bad_case(folder):
+    image = ml.load(folder / "Case04.mha")
+    spoilt = image.map(lambda array: np.where(np.indices(array.shape).sum(0) == 9, np.nan, array.astype(np.float32)))
+    ml.save(spoilt, folder / "Case04.mha")
+    assert ml.cases(folder).problems() == {"Case04": "its image holds values that are not finite (NaN)"}
+    assert ml.cases(folder).check(skip_bad=True).ids == ("Case00", "Case01", "Case02", "Case03")
+
+
 def test_every_bad_case_is_named_with_its_reason(folder):
     (folder / "Case00_segmentation.mhd").unlink()
     raw = folder / "Case01.raw"

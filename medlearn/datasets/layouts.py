@@ -102,6 +102,8 @@ class Cases(Sequence[Case]):
             elif not case.mask.array.any():
                 wanted = "" if self.labels is None else f" among the wanted ones ({_describe(self.labels)})"
                 found[case_id] = f"its mask holds no label{wanted}"
+            elif np.isnan(case.image.array.min()):
+                found[case_id] = "its image holds values that are not finite (NaN)"
         return found
 
     def check(self, *, skip_bad: bool = False) -> "Cases":
