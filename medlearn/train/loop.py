@@ -409,7 +409,7 @@ class Training:
             state = torch.load(path, map_location=self.device, weights_only=True)
             for name in ("model", "ema", "optimizer", "scaler"):
                 getattr(self, name).load_state_dict(state[name])
-        except (RuntimeError, UnpicklingError, EOFError, KeyError) as error:
+        except (OSError, RuntimeError, UnpicklingError, EOFError, KeyError) as error:
             raise FileFormatError(f"{path} is damaged; the run cannot go on from it: {error}") from error
         self.step, self.history = state["step"], state["history"]
         self.loss_sum, self.loss_count = state["loss_sum"].to(self.device), state["loss_count"]
