@@ -162,7 +162,8 @@ T_INTERVAL = Exercise(
         (_standardized([-1.4, -0.6, 0.3, 0.5, 1.3], 0.885, 0.041),),
         (_standardized([2.0, -1, 0, 0.5, 0.7, -0.3, 0.9, -1.8, 0.2], 0.83, 0.06),),
     ),
-    praise="Five cases, 0.885 ± 0.041: the mean lies between 0.834 and 0.936. Most of the ranking fits in there.",
+    praise="Five cases, 0.885 ± 0.041: the mean lies between 0.834 and 0.936. The winners of the challenge fit in "
+    "there.",
     wrong={
         "normal": Wrong(
             lambda v: _interval(v, quantile=stats.norm.ppf(0.975)),
