@@ -221,6 +221,19 @@ def test_chapter_12b_quotes_the_stored_ablation(ablation):
     assert ablation["steps"] == 150
 
 
+def test_chapter_12b_claims_what_the_stored_ablation_shows(ablation):
+    effects, mean = ablation["effects"], ablation["means"]
+    beyond = {name for name, effect in effects.items() if effect["beyond_noise"]}
+    steps = {"three times the steps", "a third of the draws, equal epochs"}
+    assert beyond == steps | {"6 patients, no augmentation", "half the width", "pixels of 6 mm"}
+    assert len(effects) - 1 == 18, "with one that cannot make a difference"
+    assert mean["three times the steps"] == max(mean.values())
+    assert mean["a third of the draws, equal epochs"] == min(mean.values())
+    source = (BOOK / "chapters" / "12b_case_study.md").read_text("utf-8")
+    dice = ast.literal_eval(source.split("\nphantom_dice = ")[1].split("\n")[0])
+    assert dice == pytest.approx(ablation["dice"]["recipe"][0], abs=0.0051)
+
+
 def test_ablation_interval_worked_by_hand():
     """Equal differences have an interval without width; seeds that disagree are within the noise."""
     effect = import_module("12b_ablation").effect
