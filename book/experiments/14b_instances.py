@@ -8,7 +8,7 @@ the depth that was learned. Mask R-CNN answers with objects. Measured on held-ou
 
     python book/experiments/14b_instances.py --quick | --full      on phantoms
     python book/experiments/14b_instances.py --data FOLDER [--folds 4] [--fold 0] [--minutes 10] [--seed 0]
-                                                                    on real nuclei
+                                             [--network NAME]       on real nuclei
 
 FOLDER holds pairs ``NN_image.png`` and ``NN_labels.png``, as from the Data Science Bowl 2018.
 """
@@ -18,7 +18,8 @@ import json
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -39,7 +40,8 @@ CROP = 0.625  # of a picture or tile enters a step
 N_TRAINING, N_HELD_OUT = 24, 12
 THRESHOLDS = [round(0.5 + 0.05 * k, 2) for k in range(10)]  # IoU from which an object is found
 SMALLEST = 12  # pixels; smaller pieces are dust
-DEEP, DEEP_PIXELS = 0.05, 0.75  # a hill of less than this above its saddle is no nucleus of its own
+# a hill that rises by less above its saddle is no nucleus of its own: pixels of distance, share of the depth
+LEAST_RISE = {"drawn": (0.75, 0.05), "real": (1.5, 0.2)}
 AUGMENT = ml.Augment(
     rotation_deg=15, translation_mm=0.0, scale=0.3, shear=0.1, contrast=0.3, brightness=0.3, gamma=0.4, bias=0.2
 )
@@ -82,19 +84,24 @@ def rcnn_objective(model, images, labels):
     return model.loss(*turn(images, labels))
 
 
-def networks(size: str) -> dict[str, torch.nn.Module]:
-    """Both networks, untrained."""
-    unet = ml.UNet(out_channels=2, widths=(16, 32, 64, 128) if size == "small" else (16, 32, 64, 128, 256))
-    # two yes-or-no questions, and "no" is usual; a head of two logits takes the first one for that of the background
-    torch.nn.init.constant_(unet.head.bias, -2.0)
-    return {"U-Net": unet, "Mask R-CNN": ml.MaskRCNN()}
+def make_unet(**settings) -> torch.nn.Module:
+    """An untrained U-Net for two yes-or-no questions; to both, "no" is the usual answer."""
+    unet = ml.UNet(out_channels=2, **settings)
+    torch.nn.init.constant_(unet.head.bias, -2.0)  # by itself it would take the first logit for that of the background
+    return unet
+
+
+NETWORKS = {
+    "small": {"U-Net": partial(make_unet, widths=(16, 32, 64, 128)), "Mask R-CNN": ml.MaskRCNN},
+    "large": {"U-Net": partial(make_unet, widths=(16, 32, 64, 128, 256)), "Mask R-CNN": ml.MaskRCNN},
+}
 
 
 def train(name: str, model: torch.nn.Module, cases, **settings):
     """Train by `medlearn.fit` with the network's own objective; the network, its recipe, steps and seconds."""
     objective = {"U-Net": unet_objective, "Mask R-CNN": rcnn_objective}[name]
     common = {"batch_size": 4, "foreground": 0.0, "crop": CROP, "validations": 1, "augment": AUGMENT}
-    config = ml.TrainConfig(learning_rate=LEARNING_RATES[name], **common, **settings)
+    config = ml.TrainConfig(**({"learning_rate": LEARNING_RATES[name]} | common | settings))
     with tempfile.TemporaryDirectory() as folder:
         run = ml.fit(model, cases, config=config, objective=objective, out=Path(folder) / "run", progress=False)
         last = run.history.iloc[-1]
@@ -117,20 +124,21 @@ def cut(mask: np.ndarray, height: np.ndarray, least: float) -> np.ndarray:
     return watershed(-height, hills, mask=mask)
 
 
-def read_unet(model, image: torch.Tensor) -> dict[str, tuple]:
-    """Masks and scores, in the three ways."""
+def read_unet(model, image: torch.Tensor, kind: str) -> dict[str, tuple]:
+    """Masks and scores, in the three ways; `kind` is a key of `LEAST_RISE`."""
+    pixels, share = LEAST_RISE[kind]
     mask_probability, depth = (part.numpy() for part in model(image).float().sigmoid()[0])
     mask = mask_probability > 0.5
     distance = ndimage.gaussian_filter(ndimage.distance_transform_edt(mask), 1)
     ways = (
         ndimage.label(mask)[0],
-        cut(mask, distance, DEEP_PIXELS),
-        cut(mask, ndimage.gaussian_filter(depth, 1), DEEP),
+        cut(mask, distance, pixels),
+        cut(mask, ndimage.gaussian_filter(depth, 1), share),
     )
     return {method: (*scored(labels, mask_probability), 0.0) for method, labels in zip(METHODS, ways, strict=False)}
 
 
-def read_rcnn(model, image: torch.Tensor) -> dict[str, tuple]:
+def read_rcnn(model, image: torch.Tensor, kind: str) -> dict[str, tuple]:
     """Masks and scores; those below one half count for the average precision only."""
     found = model.detect(image, score_threshold=0.05, max_detections=500, n_proposals=1000)[0]
     return {METHODS[3]: (found.masks.numpy(), found.scores.numpy(), 0.5)}
@@ -168,7 +176,7 @@ def measure(pictures: Sequence[Compared]) -> dict:
 
 
 @torch.inference_mode()
-def answer(name: str, model, preprocess, cases) -> tuple[dict[str, list[Compared]], float]:
+def answer(name: str, model, preprocess, cases, *, kind: str) -> tuple[dict[str, list[Compared]], float]:
     """All ways to read a network, for each case, beside the truth; and the median time of an answer in ms."""
     read, answers, times = {"U-Net": read_unet, "Mask R-CNN": read_rcnn}[name], {}, []
     model.eval()
@@ -177,7 +185,7 @@ def answer(name: str, model, preprocess, cases) -> tuple[dict[str, list[Compared
         size = case.image.array.shape
         own = ml.Preprocess(preprocess.spacing, tuple(-(-n // 32) * 32 for n in size))
         image = torch.from_numpy(own.image(case.image))[None]
-        found = read(model, image)
+        found = read(model, image, kind)
         times.append(1000 * (time.perf_counter() - started))
         middle = tuple(slice((n - m) // 2, (n - m) // 2 + m) for n, m in zip(own.canvas, size, strict=True))
         for method, (masks, scores, least) in found.items():
@@ -194,10 +202,10 @@ def compare(training, held_out, *, seeds, steps: dict) -> dict:
     results = {}
     for seed in seeds:
         torch.manual_seed(seed)
-        for name, model in networks("small").items():
+        for name, model in {name: build() for name, build in NETWORKS["small"].items()}.items():
             settings = {"epochs": 1, "samples_per_epoch": 4 * steps[name], "precision": "fp32", "seed": seed}
             model, preprocess, _, seconds = train(name, model, training, **settings)
-            answers, predict_ms = answer(name, model, preprocess, held_out)
+            answers, predict_ms = answer(name, model, preprocess, held_out, kind="drawn")
             for method, own in answers.items():
                 row = measure(own) | {"seconds": seconds, "predict_ms": predict_ms}
                 kept = results.setdefault(method, {"parameters": sum(p.numel() for p in model.parameters())})
@@ -256,25 +264,31 @@ def tiles(case: ml.Case, n: int) -> list[ml.Case]:
         for x in starts[1]:
             window = np.s_[y : y + TILE, x : x + TILE]
             labels = case.mask.array[window]
-            numbers = np.unique(labels[labels > 0])
-            if len(numbers):
-                own = (np.searchsorted(numbers, labels) + 1) * (labels > 0)
-                image = picture(np.ascontiguousarray(case.image.array[window]))
-                found.append(ml.Case(f"{case.id}-{y}-{x}", image, picture(own.astype(np.uint8))))
+            own = np.searchsorted(np.unique(labels[labels > 0]), labels) + 1
+            image = picture(np.ascontiguousarray(case.image.array[window]))
+            found.append(ml.Case(f"{case.id}-{y}-{x}", image, picture((own * (labels > 0)).astype(np.uint8))))
     return [found[i % len(found)] for i in range(n)]
 
 
-def real(folder: Path, *, folds: int, fold: int, minutes: float, seed: int) -> dict:
-    """Train on real nuclei for so many minutes, of which Mask R-CNN gets two thirds; measure on a fold of pictures."""
-    cases = load(folder)
+def real(folder: Path, *, folds: int, fold: int, minutes: float, seed: int, only: str | None = None) -> dict:
+    """Train on real nuclei for so many minutes, of which Mask R-CNN gets two thirds; measure on a fold of pictures.
+
+    Where `only` names one network, the other one is left out; the minutes of the one stay the same. Pictures are sorted
+    by their size, which tells much about where they come from: so every kind is spread over the folds.
+    """
+    cases = sorted(load(folder), key=lambda case: (case.image.array.shape, case.id))
     held_out = [case for i, case in enumerate(cases) if i % folds == fold]
     training = [tile for i, case in enumerate(cases) if i % folds != fold for tile in tiles(case, 16)]
     results = {}
-    torch.manual_seed(seed)
-    for name, model in networks("large").items():
+    for name, build in NETWORKS["large"].items():
+        if only not in (None, name):
+            continue
+        torch.manual_seed(seed)
+        model = build()
         own_minutes = minutes * {"U-Net": 1 / 3, "Mask R-CNN": 2 / 3}[name]
-        model, preprocess, steps, seconds = train(name, model, training, minutes=own_minutes, seed=seed)
-        answers, predict_ms = answer(name, model, preprocess, held_out)
+        settings = {"minutes": own_minutes, "learning_rate": 2e-3, "augment": replace(AUGMENT, scale=0.6), "seed": seed}
+        model, preprocess, steps, seconds = train(name, model, training, **settings)
+        answers, predict_ms = answer(name, model, preprocess, held_out, kind="real")
         for method, own in answers.items():
             results[method] = measure(own) | {"steps": steps, "seconds": seconds, "predict_ms": predict_ms}
             results[method]["ap50_of_each"] = [measure([one])["ap"][0] for one in own]
@@ -295,10 +309,12 @@ def main(argv=None) -> dict:
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--network", choices=list(NETWORKS["large"]))
     own, rest = parser.parse_known_args(argv)
     if own.data is None:
         return conduct(__file__, experiment, rest)
-    record = real(own.data, folds=own.folds, fold=own.fold, minutes=own.minutes, seed=own.seed)
+    settings = {"folds": own.folds, "fold": own.fold, "minutes": own.minutes, "seed": own.seed}
+    record = real(own.data, **settings, only=own.network)
     print(json.dumps(record))
     return record
 
