@@ -197,6 +197,21 @@ def test_chapter_12a_quotes_the_stored_run(doctor):
     assert f"{n_settings} trainings" in (BOOK / "chapters" / "12a_training.md").read_text("utf-8")
 
 
+def test_chapter_12a_claims_what_the_stored_grid_shows(doctor):
+    """At width 8; mean over the last three marks and both draws."""
+    axes, curves = doctor["grid"]["axes"], doctor["grid"]["curves"]
+    ends = {name: np.array(values, float)[..., 1, :, -3:].mean((0, -1)) for name, values in curves.items()}
+    training, held_out = ends["training"], ends["held_out"]  # (cases, rate, augmentation)
+    assert (axes["cases"][-1], axes["rate"][2], axes["width"][1], doctor["grid"]["steps"][-1]) == (20, 0.01, 8, 128)
+    assert (np.diff(training[:, 2, 0]) < 0).all(), "with more patients the training Dice comes down"
+    assert held_out[-1, 2, 0] > held_out[0, 2, 0] + 0.2
+    gain = held_out[:, 2, 1] - held_out[:, 2, 0]
+    assert gain.argmax() == 0, "augmentation lifts the one patient most"
+    assert gain[-2:].max() < 0
+    assert held_out[-1, 0, 0] < held_out[-1, 1, 0], "a rate of 1e-4 has not finished"
+    assert held_out[-1, 3:, 0].max() < held_out[-1, 1:3, 0].min(), "nor do the large rates end well"
+
+
 # chapter 12b, the ablation
 
 
