@@ -19,7 +19,7 @@ notebooks: $(READY) ## build notebooks/ from book/chapters/; make notebooks ARGS
 	$(ONE_THREAD) $(BIN)/python book/build.py $(ARGS)
 
 bench: $(READY) ## compare with other libraries; let nothing else run meanwhile
-	for script in $(filter-out %/same_budget.py, $(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
+	for script in $(filter-out %/same_budget.py %/gpu.py, $(wildcard benchmarks/*.py)); do $(BIN)/python $$script || exit 1; done
 
 lint: $(READY) ## ruff (notebooks too) and the import contracts
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports

@@ -24,14 +24,15 @@ class Board:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise ValueError("tensorboard=True needs the package tensorboard: pip install tensorboard") from error
-        self._writer, self._step = SummaryWriter(folder), after_step
+        self._writer, self._after_step = SummaryWriter(folder), after_step
+        self._written: set[tuple[str, int]] = set()
 
     def update(self, history: Sequence[Mapping]) -> None:
-        """Write loss, learning rate and Dice, where it was measured, of the rows that are new."""
+        """Write loss, learning rate and Dice of the rows that are new, and Dice that was measured since."""
         for row in history:
-            if row["step"] > self._step:
-                for name in ("train_loss", "learning_rate", "val_dice"):
-                    if row[name] is not None:
-                        self._writer.add_scalar(name, row[name], row["step"])
-                self._step = row["step"]
+            for name in ("train_loss", "learning_rate", "val_dice"):
+                place = name, row["step"]
+                if row["step"] > self._after_step and row[name] is not None and place not in self._written:
+                    self._writer.add_scalar(name, row[name], row["step"])
+                    self._written.add(place)
         self._writer.flush()
