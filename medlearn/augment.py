@@ -285,7 +285,8 @@ def warp(
         Size of the result, if it is not that of the image. `matrices` and `displacement` are then in half widths of the
         crop, with 0 at its center.
     center : (B, n) Tensor, optional
-        With `crop`: where its center lies in the image, (x, y[, z]) in half widths of the image.
+        With `crop`: where its center lies in the image, (x, y[, z]) in half widths of the image; in the middle where it
+        is not given.
     """
     shape = images.shape[2:]
     grid = F.affine_grid(matrices, [len(images), 1, *(crop or shape)], align_corners=False)  # (B, [D,] H, W, n)
@@ -293,7 +294,9 @@ def warp(
         grid = grid + displacement
     if crop:
         share = torch.tensor([n / size for n, size in zip(crop, shape, strict=True)][::-1], device=grid.device)
-        grid = grid * share + center.view(len(grid), *[1] * len(shape), -1)
+        grid = grid * share
+        if center is not None:
+            grid = grid + center.view(len(grid), *[1] * len(shape), -1)
     images = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
     moved = F.grid_sample(labels[:, None].to(images.dtype), grid, mode="nearest", align_corners=False)
     return images, moved[:, 0].to(labels.dtype)
