@@ -116,8 +116,8 @@ def _add_train(train: argparse.ArgumentParser) -> None:
         "--preset",
         default="unet2d",
         help="unet2d: a 2-D U-Net that sees a slice, its two neighbors and how high it lies in the scan (default); "
-        "unet2d-organ: the same for an organ of which there is one: its largest part is kept, and smoothed across the "
-        "slices; unet2d-small: with half the channels, on pixels of 1.25 mm; "
+        "unet2d-organ: the same for an organ of which there is one, smoothed across the slices and reduced to its "
+        "largest part; unet2d-small: with half the channels, on pixels of 1.25 mm; "
         "unet3d: a 3-D U-Net on windows, for a GPU; promise12-improved: the network of rank 8 in PROMISE12, "
         "re-created without its mistakes, for a GPU",
     )

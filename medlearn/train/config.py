@@ -52,7 +52,7 @@ class TrainConfig:
         Train a network for volumes on windows of at most this many voxels. Without it the network sees slices.
     crop : float
         Train a network for slices on crops of this share of their height and width, rounded up to what its strides
-        divide: around the label that was drawn, or anywhere. At 0.75 a step costs about half as much. Prediction sees
+        divide: around the labels of a slice that was drawn for them, or anywhere. At 0.75 a step costs about half as much. Prediction sees
         whole slices.
     adjacent_slices : int
         Neighbors on each side that enter as extra channels.
@@ -163,23 +163,19 @@ class TrainConfig:
         return cls(**{**values, "augment": augment and Augment(**augment)})
 
 
+# A slice with its neighbors and how high it lies in the scan; three quarters of its width make steps twice as fast.
+_UNET2D = {
+    "model": {"kind": "unet", "ndim": 2, "widths": (16, 32, 64, 128, 256)},
+    "train": {"adjacent_slices": 1, "slice_position": True, "crop": 0.75},
+}
+
 #: What ``medlearn train --preset`` offers: keywords of the network and of `TrainConfig`.
 PRESETS = {
-    # A slice with its neighbors and how high it lies in the scan; three quarters of its width make steps twice as fast.
-    "unet2d": {
-        "model": {"kind": "unet", "ndim": 2, "widths": (16, 32, 64, 128, 256)},
-        "train": {"adjacent_slices": 1, "slice_position": True, "crop": 0.75},
-    },
+    "unet2d": _UNET2D,
     # For an organ of which there is one: in one piece, and as smooth across the slices as within them.
     "unet2d-organ": {
-        "model": {"kind": "unet", "ndim": 2, "widths": (16, 32, 64, 128, 256)},
-        "train": {
-            "adjacent_slices": 1,
-            "slice_position": True,
-            "crop": 0.75,
-            "smooth_slices": 1.0,
-            "largest_component": True,
-        },
+        "model": _UNET2D["model"],
+        "train": {**_UNET2D["train"], "smooth_slices": 1.0, "largest_component": True},
     },
     "unet2d-small": {
         "model": {"kind": "unet", "ndim": 2, "widths": (8, 16, 32, 64, 128)},
