@@ -52,8 +52,8 @@ class TrainConfig:
         Train a network for volumes on windows of at most this many voxels. Without it the network sees slices.
     crop : float
         Train a network for slices on crops of this share of their height and width, rounded up to what its strides
-        divide: around the labels of a slice that was drawn for them, or anywhere. At 0.75 a step costs about half as much. Prediction sees
-        whole slices.
+        divide: around the labels of a slice that was drawn for them, or anywhere. At 0.75 a step costs about half as
+        much. Prediction sees whole slices.
     adjacent_slices : int
         Neighbors on each side that enter as extra channels.
     slice_position : bool
