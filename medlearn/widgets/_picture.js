@@ -361,6 +361,22 @@ function toggle(text, onInput) {
   return { node: button, show: (on) => button.setAttribute("aria-pressed", String(on)) };
 }
 
+// Ask Python whether it is there. `tell` hears "there", or "away" after a second and a half; it returns how to stop.
+function askForKernel(model, tell) {
+  const patience = setTimeout(() => tell("away"), 1500);
+  const onMessage = (message) => {
+    if (message !== "there is a kernel") return;
+    clearTimeout(patience);
+    tell("there");
+  };
+  model.on("msg:custom", onMessage);
+  model.send("is there a kernel?");
+  return () => {
+    clearTimeout(patience);
+    model.off("msg:custom", onMessage);
+  };
+}
+
 const STROKES = { solid: "", dashed: "7 4", dotted: "2 3", dashdot: "9 3 2 3" };
 
 // What each line in the picture means: overlays are {name, color, style}.

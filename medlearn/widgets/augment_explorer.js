@@ -80,25 +80,17 @@ function render({ model, el }) {
     note.hidden = kernel !== "away";
     note.textContent = "No kernel is running: this is the last picture; to turn anything, run the cell.";
   };
-  const onMessage = (message) => {
-    if (message !== "there is a kernel") return;
-    kernel = "there";
+  const stopAsking = askForKernel(model, (answer) => {
+    kernel = answer;
     tellKernel();
-  };
-  const patience = setTimeout(() => {
-    if (kernel === "asked") kernel = "away";
-    tellKernel();
-  }, 1500);
-  model.on("msg:custom", onMessage);
-  model.send("is there a kernel?");
+  });
   model.on("change:_pixels change:_words", onPicture);
 
   tellKernel();
   update();
   draw();
   return () => {
-    clearTimeout(patience);
-    model.off("msg:custom", onMessage);
+    stopAsking();
     model.off("change:_pixels change:_words", onPicture);
     stop();
   };

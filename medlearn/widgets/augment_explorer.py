@@ -139,7 +139,7 @@ class AugmentExplorer(Widget):
         super().__init__(_scene=self._describe())
         self._send_picture()
         self.observe(self._send_picture, list(self.controls))
-        self.on_msg(self._answer)
+        self.answer_the_front_end()
 
     @classmethod
     def example(cls) -> "AugmentExplorer":
@@ -179,11 +179,6 @@ class AugmentExplorer(Widget):
     @traitlets.validate("strength", "number", "control_points", "view", *STRENGTHS)
     def _check(self, proposal):
         return check_control(proposal.trait.name, proposal.value, self.controls[proposal.trait.name])
-
-    def _answer(self, _widget, content, _buffers):
-        """Tell the front end that there is a kernel: only then anything can be turned."""
-        if content == "is there a kernel?":
-            self.send("there is a kernel")
 
     def _describe(self) -> dict[str, Any]:
         rows, columns = self._sampling

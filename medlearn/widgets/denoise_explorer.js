@@ -137,17 +137,10 @@ async function render({ model, el }) {
       : `Python computes: ${wanted} …`;
   }
 
-  const onMessage = (message) => {
-    if (message !== "there is a kernel") return;
-    kernel = "there";
+  const stopAsking = askForKernel(model, (answer) => {
+    kernel = answer;
     tellKernel();
-  };
-  const patience = setTimeout(() => {
-    if (kernel === "asked") kernel = "away";
-    tellKernel();
-  }, 1500);
-  model.on("msg:custom", onMessage);
-  model.send("is there a kernel?");
+  });
 
   const onFrames = async () => {
     const fresh = model.get("_scene");
@@ -171,8 +164,7 @@ async function render({ model, el }) {
   update();
   const endTheme = onTheme(drawErrors);
   return () => {
-    clearTimeout(patience);
-    model.off("msg:custom", onMessage);
+    stopAsking();
     model.off("change:_frames", onFrames);
     [stop, endTheme, errors.stop].forEach((end) => end());
   };

@@ -142,7 +142,7 @@ class DenoiseExplorer(Widget):
         }
         state = {"method": self._allowed["method"][0], "time_step": self._allowed["time_step"][-1]}
         super().__init__(**state, iterations=n_iterations // 2, **self._sent(**state))
-        self.on_msg(self._answer)
+        self.answer_the_front_end()
 
     @classmethod
     def example(cls) -> "DenoiseExplorer":
@@ -194,11 +194,6 @@ class DenoiseExplorer(Widget):
         with self.hold_sync():  # both in one message
             for name, value in sent.items():
                 setattr(self, name, value)
-
-    def _answer(self, _widget, content, _buffers):
-        """Tell the front end that there is a kernel: only then it offers what needs one."""
-        if content == "is there a kernel?":
-            self.send("there is a kernel")
 
     def _sent(self, method: str, time_step: float) -> dict[str, Any]:
         """The traits that carry the iterates of a setting."""

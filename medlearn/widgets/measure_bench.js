@@ -117,22 +117,14 @@ function render({ model, el }) {
     reset.disabled = !yes;
     tell();
   };
-  const patience = setTimeout(() => live(false), 1500);
-  const onMessage = (message) => {
-    if (message !== "there is a kernel") return;
-    clearTimeout(patience);
-    live(true);
-  };
-  model.on("msg:custom", onMessage);
-  model.send("is there a kernel?");
+  const stopAsking = askForKernel(model, (answer) => live(answer === "there"));
   model.on("change:_gauges", tell);
 
   el.append(root);
   update();
   return () => {
-    clearTimeout(patience);
+    stopAsking();
     stop();
-    model.off("msg:custom", onMessage);
     model.off("change:_gauges", tell);
   };
 }

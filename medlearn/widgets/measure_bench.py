@@ -121,7 +121,7 @@ class MeasureBench(Widget):
         super().__init__(**start, _scene=scene)
         self._measure()
         self.observe(self._measure, list(CONTROLS))
-        self.on_msg(self._answer)
+        self.answer_the_front_end()
 
     @classmethod
     def example(cls) -> "MeasureBench":
@@ -184,11 +184,6 @@ class MeasureBench(Widget):
         """Send the gauges of the settings that the widget has now."""
         rows = [_gauge(name, value) for name, value in self.measures().items()]
         self._gauges = {"of": {name: getattr(self, name) for name in CONTROLS}, "rows": rows}
-
-    def _answer(self, _widget, content, _buffers):
-        """Tell the front end that there is a kernel: only then anything can be moved."""
-        if content == "is there a kernel?":
-            self.send("there is a kernel")
 
 
 def _disk(row: int, column: int, radius: int) -> np.ndarray:

@@ -123,17 +123,10 @@ function render({ model, el }) {
     note.hidden = kernel !== "away";
     note.textContent = "No kernel is running: this is the last picture; to turn the dials, run the cell.";
   };
-  const onMessage = (message) => {
-    if (message !== "there is a kernel") return;
-    kernel = "there";
+  const stopAsking = askForKernel(model, (answer) => {
+    kernel = answer;
     tellKernel();
-  };
-  const patience = setTimeout(() => {
-    if (kernel === "asked") kernel = "away";
-    tellKernel();
-  }, 1500);
-  model.on("msg:custom", onMessage);
-  model.send("is there a kernel?");
+  });
   model.on("change:_pixels change:_answer", onAnswer);
   model.on("change:settings", showDials);
 
@@ -142,8 +135,7 @@ function render({ model, el }) {
   drawAnswer();
   const endTheme = onTheme(() => places.forEach((place) => place.redraw()));
   return () => {
-    clearTimeout(patience);
-    model.off("msg:custom", onMessage);
+    stopAsking();
     model.off("change:_pixels change:_answer", onAnswer);
     model.off("change:settings", showDials);
     [endTheme, ...places.map((place) => place.stop)].forEach((end) => end());

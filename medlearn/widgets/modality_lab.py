@@ -66,7 +66,7 @@ class ModalityLab(Widget):
         scene = {"title": self._machine.title, "body": self._machine.body, "dials": self._dials()}
         super().__init__(settings=settings, _scene=scene, **self._sent(settings))
         self.observe(self._send_answer, "settings")
-        self.on_msg(self._reply)
+        self.answer_the_front_end()
 
     @classmethod
     def example(cls) -> "ModalityLab":
@@ -138,11 +138,6 @@ class ModalityLab(Widget):
         pixels = b"".join(panel.bytes.tobytes() for panel in answer.panels if isinstance(panel, Picture))
         described = {"of": settings, "panels": [_describe(panel) for panel in answer.panels], "words": answer.words}
         return {"_answer": described, "_pixels": pixels}
-
-    def _reply(self, _widget, content, _buffers):
-        """Tell the front end that there is a kernel: only then anything can be turned."""
-        if content == "is there a kernel?":
-            self.send("there is a kernel")
 
 
 def _describe(panel: Picture | Curves) -> dict[str, Any]:

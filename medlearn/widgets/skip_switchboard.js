@@ -103,27 +103,18 @@ async function render({ model, el }) {
     }, 500);
   }
 
-  const onMessage = (message) => {
-    if (message !== "there is a kernel") return;
-    kernel = "there";
-    for (const { input } of sliders) input.step = 0.05;
+  const stopAsking = askForKernel(model, (answer) => {
+    kernel = answer;
+    for (const { input } of sliders) input.step = kernel === "there" ? 0.05 : 1;
     update();
-  };
-  const noAnswer = setTimeout(() => {
-    if (kernel !== "asked") return;
-    kernel = "away";
-    for (const { input } of sliders) input.step = 1;
-    update();
-  }, 1500);
-  model.on("msg:custom", onMessage);
+  });
   model.on("change:_shown", update);
-  model.send("is there a kernel?");
 
   el.append(root);
   update();
   return () => {
-    [noAnswer, patience].forEach(clearTimeout);
-    model.off("msg:custom", onMessage);
+    stopAsking();
+    clearTimeout(patience);
     model.off("change:_shown", update);
     stop();
   };

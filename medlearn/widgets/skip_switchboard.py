@@ -117,7 +117,7 @@ class SkipSwitchboard(Widget):
             _shown=[1.0] * len(GAINS),
             _probability=switched[-1].tobytes(),
         )
-        self.on_msg(self._answer)
+        self.answer_the_front_end()
 
     @classmethod
     def example(cls) -> "SkipSwitchboard":
@@ -170,11 +170,6 @@ class SkipSwitchboard(Widget):
         probability = self._predict({})
         with self.hold_sync():  # both in one message
             self._probability, self._shown = probability.tobytes(), gains
-
-    def _answer(self, _widget, content, _buffers):
-        """Tell the front end that there is a kernel: without one, only the switches work."""
-        if content == "is there a kernel?":
-            self.send("there is a kernel")
 
     def _predict(self, state: dict[str, Any]) -> np.ndarray:
         """Probability (height, width) uint8."""
