@@ -9,6 +9,7 @@ from blobs import blob_case
 
 import medlearn as ml
 from medlearn.train.data import crop_size
+from medlearn.train.precision import choose_arithmetic
 from medlearn.train.sampler import PatchSampler, SliceSampler
 
 CPU = torch.device("cpu")
@@ -195,6 +196,23 @@ def test_a_network_for_slices_learns_from_crops_and_predicts_whole_slices(tmp_pa
     assert run.preprocess.canvas == (48, 48)
     pred = ml.to_labels(ml.predict(run, blobs[3].image))
     assert ml.dice(pred.array == 1, blobs[3].mask.array > 0) > 0.8
+
+
+@pytest.mark.parametrize(("shape", "tried"), [((2, 1, 16, 16), {"fp32", "bf16"}), ((2, 1, 4, 16, 16), {"fp32"})])
+def test_volumes_on_a_cpu_are_not_trained_in_bf16(monkeypatch, shape, tried):
+    """However fast it is: there torch's 3-D convolutions use memory that nobody wrote."""
+    seen = []
+
+    def seconds(model, images, precision, layout):
+        seen.append(precision)
+        return {"fp32": 1.0, "bf16": 0.1}[precision]
+
+    monkeypatch.setattr("medlearn.train.precision._seconds", seconds)
+    model = ml.UNet(ndim=len(shape) - 2, widths=(4, 8))
+    precision, _ = choose_arithmetic(model, torch.zeros(shape), "auto")
+    assert set(seen) == tried
+    assert precision == ("bf16" if "bf16" in tried else "fp32")
+    assert choose_arithmetic(model, torch.zeros(shape), "bf16")[0] == "bf16"
 
 
 def test_a_crop_as_large_as_the_canvas_is_none(cases):

@@ -72,7 +72,7 @@ class TrainConfig:
         "auto" takes CUDA, then Apple's MPS, then the CPU.
     precision : {"auto", "fp32", "bf16", "fp16"}
         "auto" decides by what the device can do, on a CPU by timing (bf16 is 2.4 times faster with AMX, 10 to 25 times
-        *slower* on an ordinary laptop).
+        *slower* on an ordinary laptop); volumes on a CPU are trained in fp32.
     compile : "auto" or bool
         Compile the network with torch.compile; "auto" does it on CUDA. Where that fails, training goes on without.
     tensorboard : bool

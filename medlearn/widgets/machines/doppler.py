@@ -22,7 +22,7 @@ def simulate(*, peak_mm_per_s: int, angle_deg: int, prf_hz: int) -> Answer:
     """Follow blood cells through the gate, and transform short pieces of their echo."""
     n = round(SECONDS * prf_hz)
     speed = velocity(peak_mm_per_s, n)
-    signal = ultrasound.doppler_signal(speed, angle_deg=angle_deg, prf_hz=prf_hz, probe=PROBE, n_scatterers=60)
+    signal = ultrasound.doppler_signal(speed, angle_deg=angle_deg, prf_hz=prf_hz, probe=PROBE, n_scatterers=30)
     frequency, _, power = ultrasound.doppler_spectrum(signal, prf_hz=prf_hz, window=64)
     decibel = 10 * np.log10(np.maximum(power, 1e-12))[::-1]  # towards the probe is up
     highest = float(decibel.max())
