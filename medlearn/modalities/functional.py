@@ -122,9 +122,12 @@ def bold_series(
     check_not_negative("noise", noise)
     response = bold_response(stimulus, tr_s=tr_s)
     drift = np.linspace(0, drift_percent / 100, len(response))
-    shape = (-1, *[1] * image.ndim)
-    series = image * (1 + activation / 100 * response.reshape(shape) + drift.reshape(shape))
-    return (series + noise * np.random.default_rng(rng).standard_normal(series.shape)).astype(np.float32)
+    over_time = np.column_stack([np.ones_like(drift), response, drift])
+    over_space = np.stack([image, image * activation / 100, image]).reshape(3, -1)
+    series = np.random.default_rng(rng).standard_normal((len(drift), *image.shape))
+    series *= noise
+    series += (over_time @ over_space).reshape(series.shape)
+    return series.astype(np.float32)
 
 
 def design_matrix(stimulus: ArrayLike, *, tr_s: float, n_drifts: int = 2) -> np.ndarray:
